@@ -18,7 +18,7 @@ from mtkd.presets import PRESETS
 Share = Annotated[float, Field(gt=0.0, lt=0.5)]
 """A share of the rows, hashed into a held-out set."""
 Count = Annotated[int, Field(ge=1)]
-DOMAIN_NAME = r"^[a-z][a-z0-9_]*$"
+DOMAIN_NAME = r"[a-z][a-z0-9_]*"
 GENERAL = "general"
 """Name of the general text wherever domains are listed."""
 SYSTEM_NAMES = ("generic", "mixed", "teachers", "student")
@@ -205,25 +205,37 @@ class Recipe(Part):
     @field_validator("domains")
     @classmethod
     def _domain_names(cls, domains: dict[str, Domain]) -> dict[str, Domain]:
-        for name in domains:
-            if name == GENERAL:
-                raise ValueError("'general' is the name of the general text; put it under the key general")
-            if not re.match(DOMAIN_NAME, name):
-                raise ValueError(f"'{name}' is not a domain name: use a-z, 0-9 and _")
+        if GENERAL in domains:
+            raise ValueError("'general' is the name of the general text; put it under the key general")
+        if bad := [name for name in domains if not re.fullmatch(DOMAIN_NAME, name)]:
+            raise ValueError(f"{bad} are not domain names: use a-z, 0-9 and _")
         return domains
 
     @model_validator(mode="after")
-    def _names_agree(self) -> Self:
-        for where, names in (("teachers", self.teachers), ("sampling.weights", self.sampling.weights)):
-            for name in names:
-                if name not in self.domains:
-                    raise ValueError(f"{where}.{name}: no such domain|{','.join(self.domains)}")
+    def _parts_agree(self) -> Self:
+        problems = [
+            f"{where}.{name}: no such domain|{','.join(self.domains)}"
+            for where, names in (("teachers", self.teachers), ("sampling.weights", self.sampling.weights))
+            for name in names
+            if name not in self.domains
+        ]
         if self.generic.text == "general" and self.general is None and self.generic.checkpoint is None:
-            raise ValueError("generic.text is 'general' but the recipe has no key general")
+            problems.append("generic.text: is 'general' but the recipe has no key general")
+        if (
+            self.generic.checkpoint
+            and self.model.teacher != self.model.student
+            and self.teachers.keys() < set(self.domains)
+        ):
+            problems.append("generic.checkpoint: has one shape, but model.teacher and model.student differ")
+        if self.subword.dictionary and not self.subword.model:
+            problems.append("subword.dictionary: belongs to a subword.model, which is missing")
         if "student" not in self.systems:
-            raise ValueError("systems: 'student' is missing, and it is what the run is for")
+            problems.append("systems: 'student' is missing, and it is what the run is for")
         if self.languages.source == self.languages.target:
-            raise ValueError("languages: source and target are the same")
+            problems.append("languages: source and target are the same")
+        if problems:
+            # One line each, `key path: problem|valid names`: recipe_file.py words them.
+            raise ValueError("\n".join(problems))
         return self
 
     def corpora_groups(self) -> dict[str, Domain]:

@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` (set up and run the main job) and `make test` (set up and run the tests).
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+CORES ?= $(shell nproc)
+
+.PHONY: help demo test test-slow lint format check-readme lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/run.stamp  ## set up, run the quickstart recipe, print its table and the next command
+	$(BIN)/mtkd run data_recipes/quickstart --cores $(CORES)
+
+test: $(VENV)/dev.stamp  ## set up, lint, run the tests and hold the coverage
+	$(MAKE) --no-print-directory lint
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+
+lint: $(VENV)/dev.stamp  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## mend formatting and what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check-readme: $(VENV)/dev.stamp  ## run the commands that README shows
+	$(BIN)/pytest tests/readme -m readme
+
+# Exactly one torch: it goes in first, then fairseq is built against it without its own dependency list, which names
+# torchaudio (never imported by translation) and would fetch a second torch.
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "mtkd needs Python 3.11 or 3.12; set one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@command -v c++ >/dev/null || { echo "mtkd needs a C++ compiler to build fairseq, e.g. apt-get install g++"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing torch"
+	$(PIP) install -c constraints.txt torch numpy setuptools wheel cython
+	@echo "building fairseq (about four minutes the first time)"
+	$(PIP) install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1
+	@echo "installing mtkd"
+	$(PIP) install -c constraints.txt -e '.[train,serve]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(PIP) install -c constraints.txt -e '.[train,serve,dev]'
+	@touch $@
+
+lock: $(VENV)/dev.stamp  ## write constraints.txt anew from what is installed
+	{ sed -n '/^#/p' constraints.txt; echo torch==2.13.0; \
+	  $(BIN)/pip freeze --exclude-editable --exclude torch --exclude fairseq-fixed; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## remove what was built, but not runs/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -1,0 +1,61 @@
+"""Translation of evaluation text with a converted model, the way the service decodes it.
+
+What it owns: subword text in and out of CTranslate2. What it must not know: fairseq, recipes, HTTP.
+Why CTranslate2 and not fairseq's generator: scores are then of the very model that is served, at a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ctranslate2
+import sentencepiece
+
+MAX_PIECES = 1024
+TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Beam search; the score of a hypothesis is its log-probability over length^length_penalty."""
+
+    size: int
+    length_penalty: float
+
+
+class Decoder:
+    """A CTranslate2 model with its SentencePiece model."""
+
+    def __init__(self, model: Path, subword_model: Path, *, threads: int) -> None:
+        """Load the model of one compute type, as it was saved, on the CPU."""
+        self.subword = sentencepiece.SentencePieceProcessor(model_file=str(subword_model))
+        self.model = ctranslate2.Translator(str(model), device="cpu", compute_type="default", intra_threads=threads)
+
+    def pieces(self, lines: Sequence[str]) -> list[list[str]]:
+        """Subword pieces of each line."""
+        pieces: list[list[str]] = self.subword.encode(list(lines), out_type=str)
+        return pieces
+
+    def translate(self, lines: Sequence[str], beam: Beam) -> list[str]:
+        """The best hypothesis of each line, as text."""
+        results = self.model.translate_batch(
+            self.pieces(lines),
+            beam_size=beam.size,
+            length_penalty=beam.length_penalty,
+            max_batch_size=TOKENS_PER_BATCH,
+            batch_type="tokens",
+            max_input_length=MAX_PIECES,
+            max_decoding_length=MAX_PIECES // 2,
+        )
+        texts: list[str] = self.subword.decode([result.hypotheses[0] for result in results])
+        return texts
+
+    def nll(self, sources: Sequence[str], targets: Sequence[str]) -> float:
+        """Negative log-likelihood of the targets in nats a token, EOS included, under teacher forcing."""
+        scored = self.model.score_batch(
+            self.pieces(sources), self.pieces(targets), max_batch_size=TOKENS_PER_BATCH, batch_type="tokens"
+        )
+        values: list[float] = [value for result in scored for value in result.log_probs]
+        return -sum(values) / len(values)

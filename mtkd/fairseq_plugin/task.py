@@ -1,0 +1,202 @@
+"""The task `multi_domain_translation`: several binarised corpora, sampled by domain, with stored soft targets.
+
+    fairseq-train DATA --user-dir mtkd/fairseq_plugin --task multi_domain_translation --domains office,religion \
+        --soft-targets '{"office": "STORE", "religion": "STORE"}' --criterion word_kd --kd-weight 0.5 ...
+
+DATA holds one folder a domain, each made by fairseq-preprocess with the same dictionary. No `from __future__ import
+annotations` here: fairseq reads the dataclass's types at run time.
+"""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask, load_langpair_dataset
+from omegaconf import II
+
+from mtkd.corpus.subword import fingerprint
+from mtkd.distill.topk import TopKStore, targets_checksum
+from mtkd.errors import StoreMismatch, UsageError
+from mtkd.fairseq_plugin.dataset import DomainSampling, MultiDomainDataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MultiDomainTranslationConfig(TranslationConfig):  # type: ignore[misc]
+    """Arguments of the task, beside those of fairseq's `translation`."""
+
+    domains: str = field(
+        default="", metadata={"help": "comma-separated names of the domains, each a folder of DATA; required"}
+    )
+    sampling_weights: str = field(
+        default="{}", metadata={"help": "JSON object domain -> weight; a domain not named has weight 1"}
+    )
+    sampling_temperature: float = field(
+        default=1.0, metadata={"help": "p_d ~ (weight_d * rows_d)^(1/temperature); 1 = as the data is, large = equal"}
+    )
+    soft_targets: str = field(
+        default="{}", metadata={"help": "JSON object domain -> top-k store; rows of other domains train on NLL alone"}
+    )
+    soft_targets_top_k: int = field(
+        default=0, metadata={"help": "entries a token to use of the store; a smaller k folds the rest; 0 = all stored"}
+    )
+    kd_temperature: float = field(default=1.0, metadata={"help": "T of T^2 * KL; must have been captured"})
+    bf16_autocast: ChoiceEnum(["auto", "on", "off"]) = field(  # type: ignore[valid-type]
+        default="auto",
+        metadata={"help": "bfloat16 autocast in forward; auto = where CPU (avx512_bf16, amx) or GPU is fast at it"},
+    )
+    seed: int = II("common.seed")
+    fp16: bool = II("common.fp16")
+
+
+@register_task("multi_domain_translation", dataclass=MultiDomainTranslationConfig)
+class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
+    """Translation over several corpora; validation is over all their dev sets together."""
+
+    def __init__(self, cfg: MultiDomainTranslationConfig, src_dict: Any, tgt_dict: Any) -> None:
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.domains = domain_names(cfg.domains)
+        self.vocabulary = fingerprint(tgt_dict.symbols[tgt_dict.nspecial :])
+
+    @classmethod
+    def setup_task(cls, cfg: MultiDomainTranslationConfig, **kwargs: Any) -> "MultiDomainTranslationTask":
+        """Load the dictionaries of the first domain and require the same in every other.
+
+        Raises:
+            UsageError: no domains, a missing folder, or dictionaries that differ.
+        """
+        names = domain_names(cfg.domains)
+        if not cfg.source_lang or not cfg.target_lang:
+            raise UsageError("multi_domain_translation needs --source-lang and --target-lang")
+        loaded = {}
+        for name in names:
+            for lang in (cfg.source_lang, cfg.target_lang):
+                path = Path(cfg.data) / name / f"dict.{lang}.txt"
+                if not path.is_file():
+                    raise UsageError(f"{path} is missing: DATA must hold one fairseq-preprocess folder a domain")
+                loaded[name, lang] = cls.load_dictionary(str(path))
+        source, target = (loaded[names[0], lang] for lang in (cfg.source_lang, cfg.target_lang))
+        for (name, lang), dictionary in loaded.items():
+            if dictionary != (source if lang == cfg.source_lang else target):
+                raise UsageError(f"{name}: dict.{lang}.txt differs from {names[0]}'s: all domains share one vocabulary")
+        return cls(cfg, source, target)
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Load one split of every domain; soft targets are joined to the train split only."""
+        corpora = {name: self._load_domain(name, split) for name in self.domains}
+        training = split == self.cfg.train_subset
+        sampling = DomainSampling(
+            weights=_json_object(self.cfg.sampling_weights, "--sampling-weights", self.domains),
+            temperature=self.cfg.sampling_temperature,
+            seed=self.cfg.seed,
+        )
+        self.datasets[split] = MultiDomainDataset(
+            corpora,
+            stores=self._open_stores(corpora) if training else None,
+            top_k=self.cfg.soft_targets_top_k,
+            temperature=self.cfg.kd_temperature,
+            sampling=sampling if training else None,
+            shuffle=split != "test",
+        )
+
+    def _load_domain(self, name: str, split: str) -> Any:
+        return load_langpair_dataset(
+            str(Path(self.cfg.data) / name),
+            split,
+            self.cfg.source_lang,
+            self.src_dict,
+            self.cfg.target_lang,
+            self.tgt_dict,
+            combine=False,
+            dataset_impl=self.cfg.dataset_impl,
+            upsample_primary=1,
+            left_pad_source=self.cfg.left_pad_source,
+            left_pad_target=False,
+            max_source_positions=self.cfg.max_source_positions,
+            max_target_positions=self.cfg.max_target_positions,
+            truncate_source=self.cfg.truncate_source,
+            shuffle=split != "test",
+        )
+
+    def _open_stores(self, corpora: dict[str, Any]) -> dict[str, TopKStore]:
+        """Open each named store and hold it against this vocabulary and these very targets."""
+        stores = {}
+        for name, path in _json_object(self.cfg.soft_targets, "--soft-targets", self.domains).items():
+            store = TopKStore.open(Path(path))
+            targets = targets_checksum(corpora[name].tgt[row].numpy() for row in range(len(corpora[name])))
+            store.require(vocabulary=self.vocabulary, targets=targets, corpus=name)
+            store.tail_column(self.cfg.kd_temperature)
+            if self.cfg.soft_targets_top_k > store.header.top_k:
+                raise StoreMismatch(
+                    f"{path}: holds k = {store.header.top_k}, asked for {self.cfg.soft_targets_top_k}; "
+                    "rerun step 'capture'"
+                )
+            stores[name] = store
+        for name in self.domains:
+            logger.info("soft targets: domain=%s rows=%d store=%s", name, len(corpora[name]), name in stores)
+        return stores
+
+    def train_step(
+        self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """Forward under bf16 autocast, backward outside it.
+
+        Stock fairseq nests `autocast(enabled=False)`, which would cancel ours.
+        """
+        model.train()
+        model.set_num_updates(update_num)
+        with self._autocast(sample):
+            loss, sample_size, logging_output = criterion(model, sample)
+        if ignore_grad:
+            loss *= 0
+        optimizer.backward(loss)
+        return loss, sample_size, logging_output
+
+    def _autocast(self, sample: Any) -> contextlib.AbstractContextManager[Any]:
+        device = sample["target"].device.type if sample else "cpu"
+        wanted = self.cfg.bf16_autocast == "on" or (self.cfg.bf16_autocast == "auto" and fast_bf16(device))
+        if not wanted or self.cfg.fp16:
+            return contextlib.nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16)
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether bfloat16 is computed natively: GPUs since Ampere, CPUs with avx512_bf16 or AMX."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def domain_names(text: str) -> list[str]:
+    """The names in `--domains a,b,c`.
+
+    Raises:
+        UsageError: none, or one of them twice.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--domains is empty: name the folders of DATA, e.g. --domains office,religion")
+    if len(set(names)) < len(names):
+        raise UsageError(f"--domains {text}: a domain is named twice")
+    return names
+
+
+def _json_object(text: str, flag: str, names: Iterable[str]) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{flag}: not JSON: {error}") from None
+    if not isinstance(value, dict) or not set(value) <= set(names):
+        raise UsageError(f"{flag}: must be a JSON object whose keys are among the domains {', '.join(names)}")
+    return value

@@ -1,0 +1,260 @@
+"""Reads a recipe from YAML and words everything that is wrong with it, all at once.
+
+What it owns: YAML, `--set`, relative paths, the existence of named files, the wording of errors.
+What it must not know: what a recipe is good for, workspaces, torch.
+Why one list of errors: who mends a recipe wants one round, not seven.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mtkd.errors import RecipeError
+from mtkd.recipe import Recipe
+
+RECIPE_NAME = "recipe.yaml"
+"""The file that is meant where a folder is named."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in `path` (a file, or a folder with a recipe.yaml), changed by `key.path=value` overrides.
+
+    Relative paths, those in overrides too, start at the recipe's folder; afterwards every path is absolute.
+
+    Raises:
+        RecipeError: every problem, one a line: `<file>: <key path>: <problem>`.
+    """
+    if path.is_dir():
+        path /= RECIPE_NAME
+    raw, problems = _read_yaml(path)
+    for override in overrides:
+        problems += _override(raw, override)
+    problems += _resolve_paths(raw, Recipe, path.absolute().parent, "")
+    recipe, found = _validated(raw)
+    problems += found
+    if recipe is None or problems:
+        raise RecipeError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
+    return recipe
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Every key of the recipe, defaults included, as JSON types."""
+    return recipe.model_dump(mode="json")
+
+
+def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or all the valid names where none is near."""
+    names = list(valid)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else f" (valid: {', '.join(names)})" if names else ""
+
+
+def _read_yaml(path: Path) -> tuple[dict[Any, Any], list[str]]:
+    """The file's mapping, and a problem for every key that is given twice."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file; name a recipe file, or a folder with a {RECIPE_NAME}") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = _unshared(yaml.safe_load(text))
+    except RecursionError:
+        raise RecipeError(f"{path}: an alias contains itself") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise RecipeError(f"{path}: not YAML: {where}{getattr(error, 'problem', None) or error}") from None
+    if not isinstance(raw, dict):
+        kind = "empty" if raw is None else f"a {type(raw).__name__}"
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, this file is {kind}")
+    return raw, list(_duplicates(tree, "", set()))
+
+
+def _duplicates(node: Any, path: str, seen: set[int]) -> Iterator[str]:
+    """YAML keeps the last of two equal keys in silence, and a domain would be gone."""
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _duplicates(item, _join(path, index), seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            where, line = _join(path, key.value), key.start_mark.line + 1
+            if key.value in lines:
+                yield f"{where}: given twice, in lines {lines[key.value]} and {line}"
+            lines[key.value] = line
+            yield from _duplicates(value, where, seen)
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which what two YAML aliases share are two things, so that `--set` changes the one it names."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _override(raw: dict[Any, Any], override: str) -> list[str]:
+    """Set one `key.path=value` in `raw`; problems, if any."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        return [f"--set {override}: write KEY.PATH=VALUE"]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return [f"--set {override}: the value is not YAML; put it in quotes"]
+    *parents, last = path.split(".")
+    kind: Any = Recipe
+    place: Any = raw
+    for key in parents:
+        kind, problem = _child(kind, place, key)
+        if problem:
+            return [f"--set {path}: {problem}"]
+        if isinstance(place, list):
+            place = place[int(key)]
+        else:
+            place[key] = place.get(key) or {}
+            place = place[key]
+        if not isinstance(place, dict | list):
+            return [f"--set {path}: '{key}' is {place!r} and has no keys"]
+    _, problem = _child(kind, place, last)
+    if problem:
+        return [f"--set {path}: {problem}"]
+    place[int(last) if isinstance(place, list) else last] = value
+    return []
+
+
+def _child(kind: Any, place: Any, key: str) -> tuple[Any, str]:
+    """Type of `key` within a part of type `kind`, or what is wrong with the key."""
+    if isinstance(place, list):
+        if not key.isdecimal() or int(key) >= len(place):
+            return None, f"'{key}' is not a number below {len(place)}, the length of that list"
+        return _descend(kind, key), ""
+    model = _model(kind)
+    if model is not None and key not in model.model_fields:
+        return None, f"unknown key '{key}'{did_you_mean(key, model.model_fields)}"
+    return _descend(kind, key), ""
+
+
+def _resolve_paths(raw: Any, kind: Any, folder: Path, path: str) -> list[str]:
+    """Make every path below `raw` absolute, in place; a problem for each that names no file."""
+    problems: list[str] = []
+    items = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    for key, value in list(items):
+        below, where = _descend(kind, str(key)), _join(path, key)
+        if below is not None and Path in _kinds(below) and isinstance(value, str):
+            file = folder / value
+            raw[key] = str(file)
+            if not file.is_file():
+                problems.append(f"{where}: {'is a folder, not a file' if file.is_dir() else 'no such file'}: {file}")
+        elif below is not None:
+            problems += _resolve_paths(value, below, folder, where)
+    return problems
+
+
+def _validated(raw: dict[Any, Any]) -> tuple[Recipe | None, list[str]]:
+    """The recipe, or every problem of its shape and, where the rest allows it, of how its parts agree."""
+    try:
+        return Recipe.model_validate(raw), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    problems = [line for detail in details for line in _worded(detail)]
+    # How the parts agree is only looked at once each has its shape: look again with the bad keys left out.
+    for detail in details:
+        _leave_out(raw, detail["loc"])
+    try:
+        Recipe.model_validate(raw)
+    except ValidationError as error:
+        again = error.errors(include_url=False)
+        problems += [line for detail in again if not detail["loc"] for line in _worded(detail)]
+    return None, problems
+
+
+def _worded(detail: ErrorDetails) -> list[str]:
+    """One pydantic error as lines `<key path>: <problem>`."""
+    loc = [part for part in detail["loc"] if part != "[key]"]
+    path, value, kind = ".".join(map(str, loc)), detail["input"], detail["type"]
+    if kind == "extra_forbidden":
+        model = _model(_kind_at(loc[:-1]))
+        return [f"{path}: unknown key{did_you_mean(str(loc[-1]), model.model_fields if model else ())}"]
+    if kind == "missing":
+        return [f"{path}: this key is missing"]
+    if kind == "literal_error":
+        valid = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+        return [f"{path}: {value!r} is not known{did_you_mean(str(value), valid)}"]
+    if kind == "value_error":
+        return [_with_nearest(path, line, value) for line in str(detail["ctx"]["error"]).splitlines()]
+    if kind == "string_type" and isinstance(value, bool):
+        return [f"{path}: YAML reads this as {str(value).lower()}; put it in quotes"]
+    got = f" (got {value!r})" if isinstance(value, str | int | float | bool | None) else ""
+    return [f"{path}: {detail['msg'][0].lower()}{detail['msg'][1:]}{got}".removeprefix(": ")]
+
+
+def _with_nearest(path: str, line: str, value: Any) -> str:
+    """Word a validator's `problem|valid,names`; without a value of its own, the problem's key path holds the name."""
+    problem, _, valid = line.partition("|")
+    wrong = value if isinstance(value, str) else problem.partition(":")[0].rpartition(".")[2]
+    nearest = did_you_mean(wrong, valid.split(",")) if valid else ""
+    return (f"{path}: " if path else "") + problem + nearest
+
+
+def _leave_out(raw: Any, loc: Sequence[int | str]) -> None:
+    """Delete what stands at `loc`, if anything does."""
+    *parents, last = loc or ("",)
+    for key in parents:
+        try:
+            raw = raw[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(raw, dict):
+        raw.pop(last, None)
+
+
+def _kind_at(loc: Sequence[int | str]) -> Any:
+    kind: Any = Recipe
+    for key in loc:
+        kind = _descend(kind, str(key))
+    return kind
+
+
+def _descend(kind: Any, key: str) -> Any:
+    """Declared type of what `key` names within something of type `kind`; None where nothing is declared."""
+    for option in _kinds(kind):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            field = option.model_fields.get(key)
+            return field.annotation if field else None
+        if get_origin(option) in (dict, list):
+            return get_args(option)[-1]
+    return None
+
+
+def _model(kind: Any) -> type[BaseModel] | None:
+    """The part that a declared type stands for, if it stands for one."""
+    return next((k for k in _kinds(kind) if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def _kinds(kind: Any) -> list[Any]:
+    """The alternatives of a declared type, without Annotated and Optional around them."""
+    if get_origin(kind) is Annotated:
+        return _kinds(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [option for part in get_args(kind) for option in _kinds(part)]
+    return [kind]
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)

@@ -1,0 +1,67 @@
+"""The steps clean, split, subword and binarize: from corpora to fairseq's binary text."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+
+from mtkd import commands
+from mtkd.context import StepContext
+from mtkd.corpus.clean import clean_corpora
+from mtkd.corpus.split import split_corpora
+from mtkd.corpus.subword import DICTIONARY, MODEL, VOCABULARY, encode_corpora, train_subword
+
+DATA = "data"
+"""Folder of the binarize step that holds one fairseq-preprocess folder a domain."""
+
+
+def clean(context: StepContext) -> None:
+    """Read, normalise, filter and deduplicate every corpus."""
+    report = clean_corpora(
+        context.recipe,
+        context.dir,
+        progress=lambda group, done, total: context.progress.update(done, total, group),
+    )
+    for group, counts in report.items():
+        context.progress.message(f"{group}: {counts['kept']:,} of {counts['read']:,} pairs kept")
+
+
+def split(context: StepContext) -> None:
+    """Hold out dev and test, and purge what leaks."""
+    report = split_corpora(context.recipe, context.parent("clean"), context.dir)
+    for group, counts in report.items():
+        sizes = ", ".join(f"{counts[side]:,} {side}" for side in ("train", "dev", "test"))
+        context.progress.message(f"{group}: {sizes}")
+
+
+def subword(context: StepContext) -> None:
+    """Train, or take over, the one joint vocabulary."""
+    vocabulary = train_subword(context.recipe, context.parent("split"), context.dir)
+    context.progress.message(f"{vocabulary.size:,} symbols, fingerprint {vocabulary.fingerprint}")
+
+
+def binarize(context: StepContext) -> None:
+    """Encode every split and run fairseq-preprocess on every domain, in this one process."""
+    from fairseq import options  # noqa: PLC0415
+    from fairseq_cli import preprocess  # noqa: PLC0415
+
+    text, data, vocabulary = context.dir / "text", context.dir / DATA, context.parent("subword")
+    for folder in (text, data):
+        shutil.rmtree(folder, ignore_errors=True)
+    encode_corpora(context.parent("split"), vocabulary / MODEL, text, context.recipe.languages)
+    groups = list(context.recipe.corpora_groups())
+    for done, group in enumerate(groups):
+        context.progress.update(done, len(groups), group)
+        argv = commands.preprocess(
+            context.recipe,
+            text=text / group,
+            dictionary=vocabulary / DICTIONARY,
+            output=data / group,
+            workers=context.threads,
+        )
+        context.commands.append(["fairseq-preprocess", *argv])
+        preprocess.main(options.get_preprocessing_parser().parse_args(argv))
+    script = "\n".join(shlex.join(command) for command in context.commands)
+    (context.dir / "command.sh").write_text(script + "\n", encoding="utf-8")
+    shutil.copyfile(vocabulary / VOCABULARY, context.dir / VOCABULARY)
+    shutil.rmtree(text)

@@ -1,0 +1,219 @@
+"""LibreTranslate's dialect over a real server; the echo engine answers with the source."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import httpx2
+import pytest
+
+from mtkd.bundle import ModelBundle
+from service.engines import ENGINES
+from service.engines.echo import EchoEngine
+from service.settings import Settings
+
+PAIR = {"source": "en", "target": "de"}
+
+
+class SlowEcho(EchoEngine):
+    """An echo that takes its time; like CTranslate2 it leaves the interpreter lock to others meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = threading.Event()
+
+    def translate(self, segments):
+        self.started.set()
+        time.sleep(1.5)
+        return list(segments)
+
+
+@pytest.fixture
+def client(serving):
+    with serving(EchoEngine(), Settings(max_text_chars=1000, max_batch_texts=3)) as client:
+        yield client
+
+
+def refused(response, status=400) -> str:
+    """The error's text, after checking that the whole answer has the dialect's shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["error"]
+    return response.json()["error"]
+
+
+def test_json_form_multipart_and_query_are_answered_alike(client):
+    parameters = {"q": "Größe & Licht\nzwei", **PAIR, "format": "text", "api_key": "k", "unknown": "1"}
+    answers = [
+        client.post("/translate", json=parameters),
+        client.post("/translate", data=parameters),
+        client.post("/translate", files={name: (None, value) for name, value in parameters.items()}),
+        client.post("/translate", params=parameters),
+        client.post("/translate", params={"q": parameters["q"]}, data=PAIR),
+    ]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [
+        (200, {"translatedText": "Größe & Licht\nzwei"})
+    ] * len(answers)
+
+
+def test_a_form_may_be_plain_utf_8_as_curl_sends_it(client):
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client.post("/translate", content="q=Größe&source=en&target=de".encode(), headers=form)
+    assert answer.json() == {"translatedText": "Größe"}
+    assert "UTF-8" in refused(client.post("/translate", content=b"q=\xff&source=en&target=de", headers=form))
+
+
+def test_line_endings_become_newlines_outside_json_only(client):
+    parameters = {"q": "a\r\nb", **PAIR}
+    assert client.post("/translate", data=parameters).json()["translatedText"] == "a\nb"
+    assert client.post("/translate", json=parameters).json()["translatedText"] == "a\r\nb"
+
+
+def test_a_list_is_answered_with_a_list_in_order(client):
+    answer = client.post("/translate", json={"q": ["b", "", "a\n\nc"], **PAIR})
+    assert answer.json() == {"translatedText": ["b", "", "a\n\nc"]}
+
+
+def test_a_repeated_form_q_takes_the_first(client):
+    answer = client.post("/translate", data={"q": ["first", "second"], **PAIR})
+    assert answer.json() == {"translatedText": "first"}
+
+
+def test_auto_is_the_only_source_language(client):
+    detected = {"confidence": 100.0, "language": "en"}
+    assert client.post("/translate", json={"q": "a", "source": "auto", "target": "de"}).json() == {
+        "translatedText": "a",
+        "detectedLanguage": detected,
+    }
+    assert client.post("/translate", json={"q": ["a", "b"], "source": "AUTO", "target": "DE"}).json() == {
+        "translatedText": ["a", "b"],
+        "detectedLanguage": [detected, detected],
+    }
+
+
+def test_alternatives_are_answered_empty_when_asked_for(client):
+    assert client.post("/translate", data={"q": "a", **PAIR, "alternatives": "2"}).json()["alternatives"] == []
+    batch = client.post("/translate", json={"q": ["a", "b"], **PAIR, "alternatives": 2})
+    assert batch.json()["alternatives"] == [[], []]
+    assert "alternatives" not in client.post("/translate", json={"q": "a", **PAIR, "alternatives": 0}).json()
+
+
+@pytest.mark.parametrize("name", ["q", "source", "target"])
+@pytest.mark.parametrize("empty", [None, ""])
+def test_a_missing_or_empty_parameter_is_named(client, name, empty):
+    parameters = {"q": "a", **PAIR, name: empty}
+    message = f"Invalid request: missing {name} parameter"
+    assert refused(client.post("/translate", json=parameters)) == message
+    assert refused(client.post("/translate", data={k: v for k, v in parameters.items() if v is not None})) == message
+    assert refused(client.post("/translate", json={k: v for k, v in parameters.items() if k != name})) == message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "zz"}, "zz is not supported"),
+        ({"source": "zz"}, "zz is not supported"),
+        ({"source": "de", "target": "en"}, "English (en) is not available as a target language from German (de)"),
+        ({"target": "en"}, "English (en) is not available as a target language from English (en)"),
+        ({"format": "html"}, "html format is not supported"),
+        ({"format": "xyz"}, "xyz format is not supported"),
+        ({"alternatives": "many"}, "Invalid request: alternatives parameter is not a number"),
+        ({"q": 5}, "Invalid request: q parameter is not valid text"),
+        ({"q": ["a", None]}, "Invalid request: q parameter is not valid text"),
+        ({"q": "\ud800"}, "Invalid request: q parameter is not valid text"),
+        ({"source": ["en"]}, "Invalid request: source parameter is not valid text"),
+        ({"q": "x" * 1001}, "Invalid request: request (1001) exceeds text limit (1000)"),
+        ({"q": ["x" * 600] * 2}, "Invalid request: request (1200) exceeds text limit (1000)"),
+        ({"q": ["x"] * 4}, "Invalid request: request (4) exceeds batch limit (3)"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_their_words(client, change, message):
+    content = json.dumps({"q": "a", **PAIR, **change})
+    answer = client.post("/translate", content=content, headers={"content-type": "application/json"})
+    assert refused(answer) == message
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", '"text"', "null", "\xff", "[" * 50_000])
+def test_json_that_is_no_object_is_refused(client, body):
+    answer = client.post("/translate", content=body.encode("latin-1"), headers={"content-type": "application/json"})
+    assert refused(answer) == "Invalid JSON format"
+
+
+def test_a_file_in_a_form_is_refused(client):
+    refused(client.post("/translate", data=PAIR, files={"q": ("a.txt", b"text")}))
+
+
+def test_a_body_beyond_the_limit_is_413_whether_declared_or_not(client):
+    limit = Settings(max_text_chars=1000, max_batch_texts=3).max_body_bytes
+    body = b'{"q": "' + b"x" * limit + b'"}'
+    json_type = {"content-type": "application/json"}
+    assert str(limit) in refused(client.post("/translate", content=body, headers=json_type), 413)
+    chunks = iter([body[:50_000], body[50_000:]])
+    assert str(limit) in refused(client.post("/translate", content=chunks, headers=json_type), 413)
+    assert client.post("/translate", json={"q": "still here", **PAIR}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/translate", 405), ("POST", "/languages", 405), ("POST", "/health", 405), ("GET", "/nowhere", 404),
+     ("GET", "/web/nowhere.js", 404), ("GET", "/web/../settings.py", 404)],
+)  # fmt: skip
+def test_wrong_paths_and_methods_have_the_shape_too(client, method, path, status):
+    answer = client.request(method, path)
+    assert refused(answer, status)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_languages_names_the_one_direction(client):
+    assert client.get("/languages").json() == [
+        {"code": "en", "name": "English", "targets": ["de"]},
+        {"code": "de", "name": "German", "targets": []},
+    ]
+
+
+def test_a_language_without_a_name_is_its_code(serving):
+    with serving(EchoEngine("xq", "de"), Settings()) as client:
+        assert client.get("/languages").json()[0] == {"code": "xq", "name": "xq", "targets": ["de"]}
+
+
+def test_health_is_exactly_ok(client):
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_health_is_answered_while_a_long_translation_runs(serving):
+    engine = SlowEcho()
+    with serving(engine, Settings()) as client:
+        answers = []
+        work = threading.Thread(target=lambda: answers.append(client.post("/translate", json={"q": "long", **PAIR})))
+        work.start()
+        assert engine.started.wait(5)
+        begun = time.monotonic()
+        assert httpx2.get(f"{client.base_url}health").status_code == 200
+        assert time.monotonic() - begun < 1
+        assert not answers
+        work.join(5)
+        assert answers[0].json() == {"translatedText": "long"}
+
+
+def test_an_unexpected_error_is_a_plain_500_and_the_log_has_no_text(serving, caplog):
+    class Broken(EchoEngine):
+        def translate(self, segments):
+            raise ValueError(f"cannot translate {segments}")
+
+    with serving(Broken(), Settings()) as client:
+        assert refused(client.post("/translate", json={"q": "canary 4711", **PAIR}), 500) == "Internal server error"
+        assert client.get("/health").status_code == 200
+    assert "unexpected error=ValueError at translate:" in caplog.text
+    assert "4711" not in caplog.text
+
+
+def test_the_student_translates_over_http(serving, bundle_dir):
+    engine = ENGINES["ctranslate2"](ModelBundle.open(bundle_dir), Settings(threads=1))
+    with serving(engine, Settings()) as client:
+        answer = client.post("/translate", json={"q": ["The printer.\n\nLight <ph0> off!", ""], **PAIR})
+    first, second = answer.json()["translatedText"]
+    assert first.count("\n") == 2
+    assert first.splitlines()[0]
+    assert second == ""

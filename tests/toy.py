@@ -1,0 +1,130 @@
+"""Generates the recipes `toy` and `micro`: an artificial language in which distillation has something to show.
+
+Three domains and a neutral register share a small vocabulary and a word-for-word translation, except that each
+ambiguous word has another translation in each domain and yet another in neutral text. Every sentence of a domain holds at least two ambiguous
+words and two words typical of the domain, so the sentence alone gives its domain away; a model that knows only neutral
+text cannot translate it, whatever it has learnt.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DOMAINS = ("bank", "river", "court")
+COMMON_WORDS, DOMAIN_WORDS, AMBIGUOUS_WORDS = 24, 10, 8
+LENGTHS = (5, 6, 7, 8)
+SMALL = {"layers": 1, "embed-dim": 64, "ffn-embed-dim": 128, "attention-heads": 2}
+FAIRSEQ_ARGS = [
+    argument
+    for side in ("encoder", "decoder")
+    for name, value in SMALL.items()
+    for argument in (f"--{side}-{name}", str(value))
+] + ["--dropout", "0"]
+
+
+class Language:
+    """The words of the toy language and their translations."""
+
+    def __init__(self, rng: random.Random) -> None:
+        source, target = _words(rng, "bdgklmnpr", 3), _words(rng, "fhjvwz", 3)
+        self.common = [next(source) for _ in range(COMMON_WORDS)]
+        self.typical = {domain: [next(source) for _ in range(DOMAIN_WORDS)] for domain in DOMAINS}
+        self.ambiguous = [next(source) for _ in range(AMBIGUOUS_WORDS)]
+        plain = {word: next(target) for word in [*self.common, *sum(self.typical.values(), [])]}
+        self.translation = {
+            register: plain | {word: next(target) for word in self.ambiguous} for register in (*DOMAINS, "general")
+        }
+
+    def sentence(self, rng: random.Random, register: str) -> tuple[str, str]:
+        """A source sentence of the register, and its translation."""
+        ambiguous = rng.sample(self.ambiguous, rng.choice((2, 3)))
+        if register == "general":
+            # Words of all domains, so that the generic model has seen every word, but too mixed to name a domain.
+            typical = [rng.choice(self.typical[domain]) for domain in rng.sample(DOMAINS, rng.choice((0, 1, 2)))]
+        else:
+            typical = rng.sample(self.typical[register], 2)
+        words = ambiguous + typical
+        words += rng.sample(self.common, max(0, rng.choice(LENGTHS) - len(words)))
+        rng.shuffle(words)
+        return " ".join(words), " ".join(self.translation[register][word] for word in words)
+
+
+def write_toy(
+    folder: Path,
+    *,
+    pairs_per_domain: int = 2500,
+    seed: int = 1,
+    generic_updates: int = 300,
+    teacher_updates: int = 200,
+    student_updates: int = 300,
+) -> Path:
+    """Write text and recipe of `toy` into a folder; the path of its recipe.yaml."""
+    training = {"learning_rate": 0.003, "warmup_updates": 30, "label_smoothing": 0.0, "max_tokens": 2000}
+    return _write(
+        folder,
+        name="toy",
+        pairs=pairs_per_domain,
+        seed=seed,
+        split={"test": 0.05, "dev": 0.05, "minimum": 20},
+        training={
+            "generic": training | {"updates": generic_updates, "validate_every": 100},
+            "teacher": training | {"updates": teacher_updates, "validate_every": 100},
+            "student": training | {"updates": student_updates, "validate_every": 100},
+        },
+    )
+
+
+def write_micro(folder: Path) -> Path:
+    """Write text and recipe of `micro`: the toy with little text and 5 updates a model; the path of its recipe.yaml."""
+    training = {"updates": 5, "validate_every": 5, "warmup_updates": 2, "learning_rate": 0.001, "max_tokens": 500}
+    return _write(
+        folder,
+        name="micro",
+        pairs=150,
+        seed=1,
+        split={"test": 0.1, "dev": 0.1, "minimum": 5},
+        training=dict.fromkeys(("generic", "teacher", "student"), training),
+    )
+
+
+def _write(
+    folder: Path, *, name: str, pairs: int, seed: int, split: dict[str, Any], training: dict[str, dict[str, Any]]
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    language = Language(rng)
+    for register in language.translation:
+        sentences = (language.sentence(rng, register) for _ in range(pairs))
+        rows = [f"{source}\t{target}\n" for source, target in sentences]
+        (folder / f"{register}.tsv").write_text("src\ttgt\n" + "".join(rows), encoding="utf-8")
+    groups = {
+        register: {"corpora": [{"path": f"{register}.tsv", "licence": "CC0-1.0"}], "split": split}
+        for register in language.translation
+    }
+    recipe = {
+        "name": name,
+        "languages": {"source": "en", "target": "de"},
+        "domains": {domain: groups[domain] for domain in DOMAINS},
+        "general": groups["general"],
+        "subword": {"vocab_size": 480},
+        "model": {"teacher": "tiny", "student": "tiny", "fairseq_args": FAIRSEQ_ARGS},
+        "training": training,
+        "generic": {"text": "general"},
+        "seed": seed,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _words(rng: random.Random, consonants: str, syllables: int):
+    seen = set()
+    while True:
+        word = "".join(rng.choice(consonants) + rng.choice("aeiou") for _ in range(syllables))
+        if word not in seen:
+            seen.add(word)
+            yield word
