@@ -17,6 +17,9 @@ import torch
 
 from mtkd.errors import CheckpointError
 
+# For the whole process: fairseq and CTranslate2's converter read checkpoints by themselves, with the same list.
+torch.serialization.add_safe_globals([argparse.Namespace])
+
 EMBEDDING = "encoder.embed_tokens.weight"
 
 
@@ -27,8 +30,7 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: missing, cut short, not a fairseq checkpoint, or one that would need unpickling of code.
     """
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError as error:
@@ -82,3 +84,8 @@ def wrong_vocabulary(path: Path, rows: int, wanted: int) -> str:
         f"{path}: its vocabulary has {rows} symbols, this run's has {wanted}; all models of a run share one "
         "vocabulary: set subword.model and subword.dictionary to the ones it was trained with"
     )
+
+
+def updates_done(path: Path) -> int:
+    """Updates a training checkpoint had seen."""
+    return int(read(path)["optimizer_history"][-1]["num_updates"])

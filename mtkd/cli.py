@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mtkd import __version__
 from mtkd.errors import MtkdError
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mtkd.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-console = Console(highlight=False, markup=False, soft_wrap=True)
+# A file has no width: wide enough that no cell is cut.
+console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or a folder with a recipe.yaml.")]
 Overrides = Annotated[
@@ -249,11 +250,10 @@ def _print_results(place: Workspace) -> None:
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    table = Table(*header)
+    table = Table(*(Column(title, overflow="fold") for title in header))
     for row in rows:
         table.add_row(*row)
-    # Wider than a narrow log, so that no cell is cut where there is no terminal.
-    console.print(table, width=console.width if console.is_terminal else 160)
+    console.print(table)
 
 
 def _say(message: str) -> None:

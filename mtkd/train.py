@@ -39,14 +39,29 @@ def run(argv: Sequence[str], directory: Path, *, updates: int, average_checkpoin
     save_dir = Path(argv[argv.index("--save-dir") + 1])
     save_dir.mkdir(parents=True, exist_ok=True)
     repair_last_checkpoint(save_dir)
-    command = [sys.executable, "-m", "fairseq_cli.train", *argv]
     (directory / "command.sh").write_text("fairseq-train " + shlex.join(argv) + "\n", encoding="utf-8")
+    if not _reached(save_dir / "checkpoint_last.pt", updates):
+        _train(argv, directory, updates, progress)
+    from mtkd import checkpoint  # noqa: PLC0415 - torch, seconds that the trainer need not wait for
+
+    model = directory / MODEL
+    interval_checkpoints = by_updates(save_dir)
+    if average_checkpoints > 1 and len(interval_checkpoints) > 1:
+        checkpoint.average(interval_checkpoints[-average_checkpoints:], model)
+    else:
+        checkpoint.slim(save_dir / "checkpoint_best.pt", model)
+    shutil.rmtree(save_dir)
+    return model
+
+
+def _train(argv: Sequence[str], directory: Path, updates: int, progress: Progress) -> None:
+    """Run the trainer to its end, its log becoming `train.log`, metrics and progress."""
     tail: deque[str] = deque(maxlen=200)
     with (
         (directory / "train.log").open("a", encoding="utf-8") as log,
         (directory / METRICS).open("a", encoding="utf-8") as metrics,
         subprocess.Popen(
-            command,
+            [sys.executable, "-m", "fairseq_cli.train", *argv],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,16 +81,15 @@ def run(argv: Sequence[str], directory: Path, *, updates: int, average_checkpoin
                     progress.update(int(row["update"]), updates, note)
     if trainer.returncode != 0:
         raise MtkdError(f"fairseq-train failed: {_reason(tail)} (log: {directory / 'train.log'})")
-    from mtkd import checkpoint  # noqa: PLC0415 - torch, seconds that the trainer need not wait for
 
-    model = directory / MODEL
-    interval_checkpoints = by_updates(save_dir)
-    if average_checkpoints > 1 and len(interval_checkpoints) > 1:
-        checkpoint.average(interval_checkpoints[-average_checkpoints:], model)
-    else:
-        checkpoint.slim(save_dir / "checkpoint_best.pt", model)
-    shutil.rmtree(save_dir)
-    return model
+
+def _reached(last: Path, updates: int) -> bool:
+    """Whether a killed run had trained all its updates; fairseq, restarted, would do one more."""
+    if not last.exists():
+        return False
+    from mtkd import checkpoint  # noqa: PLC0415 - torch
+
+    return checkpoint.updates_done(last) >= updates
 
 
 def parse_log_line(line: str) -> dict[str, Any] | None:
@@ -87,7 +101,8 @@ def parse_log_line(line: str) -> dict[str, Any] | None:
     values = {key.removeprefix(prefix): value for key, value in json.loads(match[2]).items()}
     row: dict[str, Any] = {"split": "valid" if prefix else "train", "update": int(values["num_updates"])}
     for key, value in values.items():
-        if key.endswith("loss") and key != "best_loss":
+        # A domain that no batch of the interval had is logged as null.
+        if key.endswith("loss") and key != "best_loss" and value is not None:
             row[key] = float(value)
     if "wps" in values:
         row["tokens_per_second"] = float(values["wps"])

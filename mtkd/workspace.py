@@ -135,7 +135,7 @@ class Workspace:
         """State of a node whose parents' states and run numbers are known."""
         if waits := [parent for parent in node.parents if not states[parent].done]:
             kind = "missing" if done is None else "stale"
-            return State(kind, f"waits for {waits[0]}" if done is None else f"{waits[0]} has to be made first")
+            return State(kind, f"waits for {waits[-1]}" if done is None else f"{waits[-1]} has to be made first")
         if done is None:
             begun = (self.dir(node.name) / BEGUN).exists()
             return State("interrupted", "continues where it stopped") if begun else State("missing", "not made yet")

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _encodable(text: str) -> str:
+    """JSON can escape half a surrogate pair, which no UTF-8 answer could hold."""
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 
 
 class TranslateRequest(BaseModel):
@@ -15,10 +24,10 @@ class TranslateRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    q: Annotated[str | list[str], Field(description="Text, or (JSON only) texts, to translate", examples=["Hello!"])]
-    source: Annotated[str, Field(description="Language code of the text, or `auto`", examples=["en"])]
-    target: Annotated[str, Field(description="Language code to translate into", examples=["de"])]
-    format: Annotated[str, Field(description="Only `text`", examples=["text"])] = "text"
+    q: Annotated[Text | list[Text], Field(description="Text, or (JSON only) texts, to translate", examples=["Hello!"])]
+    source: Annotated[Text, Field(description="Language code of the text, or `auto`", examples=["en"])]
+    target: Annotated[Text, Field(description="Language code to translate into", examples=["de"])]
+    format: Annotated[Text, Field(description="Only `text`", examples=["text"])] = "text"
     alternatives: Annotated[int, Field(description="Accepted; this server offers no alternatives")] = 0
     api_key: Annotated[Any, Field(description="Ignored")] = None
 

@@ -34,7 +34,10 @@ def serve(bundle: Path, settings: Settings) -> None:
         BundleError: the bundle is incomplete, altered or cannot be loaded; nothing was started.
         UsageError: the address is taken or not ours.
     """
-    run(ENGINES["ctranslate2"](ModelBundle.open(bundle), settings), settings)
+    opened = ModelBundle.open(bundle)
+    beam = opened.manifest.beam if settings.beam is None else settings.beam
+    settings = settings.model_copy(update={"beam": beam})
+    run(ENGINES["ctranslate2"](opened, settings), settings)
 
 
 def run(engine: Engine, settings: Settings) -> None:
@@ -44,27 +47,31 @@ def run(engine: Engine, settings: Settings) -> None:
         UsageError: the address is taken or not ours.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        create_app(engine, settings),
+        # An access log would hold the query string, and with it the text.
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
     with _listen(settings.host, settings.port) as listener:
-        host, port = listener.getsockname()[:2]
-        values = " ".join(f"{name}={value}" for name, value in settings if name not in ("host", "port"))
-        pair = f"{engine.source_lang}-{engine.target_lang}"
-        logger.info("engine=%s digest=%s languages=%s %s", engine.name, engine.digest, pair, values)
-        logger.info("listening on http://%s:%d (docs at /docs)", f"[{host}]" if ":" in host else host, port)
-        config = uvicorn.Config(
-            create_app(engine, settings),
-            # An access log would hold the query string, and with it the text.
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
         # uvicorn shuts down, then raises the signal again: after a graceful end the exit code is 0.
         signal.signal(signal.SIGTERM, _end)
         try:
+            _log_start(engine, settings, listener)
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             logger.info("interrupted")
+
+
+def _log_start(engine: Engine, settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    values = " ".join(f"{name}={value}" for name, value in settings if name not in ("host", "port"))
+    pair = f"{engine.source_lang}-{engine.target_lang}"
+    logger.info("engine=%s digest=%s languages=%s %s", engine.name, engine.digest, pair, values)
+    logger.info("listening on http://%s:%d (docs at /docs)", f"[{host}]" if ":" in host else host, port)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,14 +1,16 @@
 """Generates the recipes `toy` and `micro`: an artificial language in which distillation has something to show.
 
-Three domains and a neutral register share a small vocabulary and a word-for-word translation, except that each
-ambiguous word has another translation in each domain and yet another in neutral text. Every sentence of a domain holds at least two ambiguous
-words and two words typical of the domain, so the sentence alone gives its domain away; a model that knows only neutral
-text cannot translate it, whatever it has learnt.
+Three domains and a neutral register share a small vocabulary and a word-for-word translation, except that an ambiguous
+word has another translation in each domain and yet another in neutral text. Every sentence of a domain holds at least
+two ambiguous words and two words typical of the domain: the sentence alone gives its domain away, and a model that
+knows only neutral text cannot translate it. One subword piece is one word, so that sentences have few lengths.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ class Language:
         self.common = [next(source) for _ in range(COMMON_WORDS)]
         self.typical = {domain: [next(source) for _ in range(DOMAIN_WORDS)] for domain in DOMAINS}
         self.ambiguous = [next(source) for _ in range(AMBIGUOUS_WORDS)]
-        plain = {word: next(target) for word in [*self.common, *sum(self.typical.values(), [])]}
+        plain = {word: next(target) for word in [*self.common, *chain(*self.typical.values())]}
         self.translation = {
             register: plain | {word: next(target) for word in self.ambiguous} for register in (*DOMAINS, "general")
         }
@@ -121,8 +123,8 @@ def _write(
     return path
 
 
-def _words(rng: random.Random, consonants: str, syllables: int):
-    seen = set()
+def _words(rng: random.Random, consonants: str, syllables: int) -> Iterator[str]:
+    seen: set[str] = set()
     while True:
         word = "".join(rng.choice(consonants) + rng.choice("aeiou") for _ in range(syllables))
         if word not in seen:

@@ -183,6 +183,8 @@ def _explained(error: RuntimeError, vocab_size: int) -> CorpusError:
 
 def _load(content: bytes, path: Path) -> SentencePieceProcessor:
     try:
+        if not content:  # SentencePiece takes nothing for a model without pieces
+            raise RuntimeError
         return SentencePieceProcessor(model_proto=content)
     except RuntimeError:
         raise CorpusError(f"{path}: not a SentencePiece model, or a damaged one") from None

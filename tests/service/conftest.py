@@ -48,7 +48,7 @@ def engine(request: pytest.FixtureRequest, bundle_dir: Path) -> Engine:
     return ENGINES[request.param](ModelBundle.open(bundle_dir), Settings(threads=1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serving() -> Callable[[Engine, Settings], AbstractContextManager[httpx2.Client]]:
     """A client of a real uvicorn server in a thread of this process: `with serving(engine, settings) as client`."""
     return _serving

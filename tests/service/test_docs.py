@@ -11,7 +11,7 @@ from service.engines.echo import EchoEngine
 from service.settings import Settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(serving):
     with serving(EchoEngine(), Settings()) as client:
         yield client

@@ -29,7 +29,7 @@ def test_it_names_its_languages_and_model(engine):
 
 
 def test_as_many_translations_as_segments_each_of_one_line(engine):
-    segments = ["The printer", "a", "Licht 😀 \u2028 aus", "\u2581x\x00", "<ph0> </s> <unk> <dom:office>"] * 3
+    segments = ["The printer", "a", "Licht 😀 \u00a0 aus", "\u2581x\x00", "<ph0> </s> <unk> <dom:office>"] * 3
     outputs = engine.translate(segments)
     assert len(outputs) == len(segments)
     assert all(output.splitlines() in ([output], []) for output in outputs)

@@ -42,7 +42,7 @@ def test_all_problems_are_told_at_once_with_the_nearest_name(monkeypatch):
 
 def test_an_unknown_variable_alone_is_refused(monkeypatch):
     monkeypatch.setenv("MTKD_QQQ", "5")
-    with pytest.raises(UsageError, match="MTKD_QQQ: unknown setting .there are MTKD_HOST"):
+    with pytest.raises(UsageError, match=r"MTKD_QQQ: unknown setting \(there are MTKD_HOST"):
         load_settings()
 
 
