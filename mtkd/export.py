@@ -22,7 +22,7 @@ from mtkd.bundle import MANIFEST, SUBWORD_MODEL, Manifest, ModelBundle, describe
 from mtkd.corpus.subword import dictionary_symbols, fingerprint
 from mtkd.decoding import Beam, Decoder
 from mtkd.errors import ExportRefused, UsageError
-from mtkd.evaluation import score
+from mtkd.scoring import score
 
 MAX_NLL_DIFFERENCE = 0.001
 """Nats a token between fairseq and the float32 conversion."""

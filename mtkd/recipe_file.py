@@ -130,7 +130,7 @@ def _override(raw: dict[Any, Any], override: str) -> list[str]:
             place[key] = place.get(key) or {}
             place = place[key]
         if not isinstance(place, dict | list):
-            return [f"--set {path}: '{key}' is {place!r} and has no keys"]
+            return [f"--set {path}: '{key}' is a value, which has no keys"]
     _, problem = _child(kind, place, last)
     if problem:
         return [f"--set {path}: {problem}"]
@@ -147,6 +147,8 @@ def _child(kind: Any, place: Any, key: str) -> tuple[Any, str]:
     model = _model(kind)
     if model is not None and key not in model.model_fields:
         return None, f"unknown key '{key}'{did_you_mean(key, model.model_fields)}"
+    if model is None and not any(get_origin(option) is dict for option in _kinds(kind)):
+        return None, f"'{key}' stands below a value, which has no keys"
     return _descend(kind, key), ""
 
 

@@ -21,10 +21,10 @@ MODULES = {
     "mixed": "trainings",
     "student": "trainings",
     "capture": "captures",
-    "decode": "results",
+    "decode": "models",
     "gap": "results",
     "evaluate": "results",
-    "export": "results",
+    "export": "models",
     "report": "results",
 }
 

@@ -6,11 +6,9 @@ from mtkd import train
 from mtkd.context import StepContext
 from mtkd.corpus.textfile import write_json
 from mtkd.distill.weighting import WEIGHTING_RULES
-from mtkd.steps.texts import DATA
+from mtkd.steps.files import CAPTURED, DATA, STORE
 from mtkd.teacher import TeacherPass, capture_report
 from mtkd.teacher import capture as capture_rows
-
-REPORT = "capture.json"
 
 
 def capture(context: StepContext) -> None:
@@ -30,7 +28,7 @@ def capture(context: StepContext) -> None:
     )
     store = capture_rows(
         teacher_pass,
-        context.dir / "store",
+        context.dir / STORE,
         domain=domain,
         rule=rule,
         top_k=recipe.distill.top_k,
@@ -38,7 +36,7 @@ def capture(context: StepContext) -> None:
         progress=context.progress,
     )
     report = capture_report(teacher_pass, store)
-    write_json(context.dir / REPORT, report)
+    write_json(context.dir / CAPTURED, report)
     context.progress.message(
         f"k = {report['top_k']} keeps {report['coverage']:.0%} of the mass, "
         f"the top entry is the reference for {report['top1_is_reference']:.0%} of {report['tokens']:,} tokens"

@@ -10,9 +10,7 @@ from mtkd.context import StepContext
 from mtkd.corpus.clean import clean_corpora
 from mtkd.corpus.split import split_corpora
 from mtkd.corpus.subword import DICTIONARY, MODEL, VOCABULARY, encode_corpora, train_subword
-
-DATA = "data"
-"""Folder of the binarize step that holds one fairseq-preprocess folder a domain."""
+from mtkd.steps.files import DATA
 
 
 def clean(context: StepContext) -> None:

@@ -13,7 +13,7 @@ from mtkd.corpus.subword import DICTIONARY, VOCABULARY, dictionary_symbols
 from mtkd.errors import CheckpointError
 from mtkd.plan import generic_node
 from mtkd.recipe import GENERAL, Training
-from mtkd.steps.texts import DATA
+from mtkd.steps.files import DATA, STORE
 
 
 def generic(context: StepContext) -> None:
@@ -43,7 +43,7 @@ def mixed(context: StepContext) -> None:
 
 def student(context: StepContext) -> None:
     """The student: all domains together, from references and soft targets."""
-    _train_on_mix(context, {domain: path / "store" for domain, path in context.parents("capture").items()})
+    _train_on_mix(context, {domain: path / STORE for domain, path in context.parents("capture").items()})
 
 
 def _train_on_mix(context: StepContext, stores: dict[str, Path]) -> None:

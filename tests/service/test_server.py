@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -68,7 +69,10 @@ def test_sigterm_finishes_what_was_admitted_and_nothing_more(start_server):
     # An answer to a later connection: the event loop has read the two before it.
     assert httpx2.get(f"{server.url}/health").status_code == 200
     server.process.send_signal(signal.SIGTERM)
-    answers = [json.load(connection.getresponse()) for connection in asked]
+    answers = []
+    for connection in asked:
+        with closing(connection):
+            answers.append(json.load(connection.getresponse()))
     assert answers == [{"translatedText": "one"}, {"translatedText": "two"}]
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{server.url}/health")

@@ -9,9 +9,10 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from mtkd import evaluation
+from mtkd import evaluation, scoring
 from mtkd.errors import MtkdError, UsageError
-from mtkd.evaluation import METRICS, EvaluationInputs, evaluate, gap_closed, holm, paired_bootstrap, score, teacher_gap
+from mtkd.evaluation import EvaluationInputs, evaluate, gap_closed, teacher_gap
+from mtkd.scoring import METRICS, holm, paired_bootstrap, score
 
 WORDS = [f"wort{i}" for i in range(200)]
 
@@ -152,7 +153,7 @@ def test_seed_is_not_left_in_an_environment_without_one(monkeypatch: pytest.Monk
 
 
 def test_a_huge_test_set_gets_fewer_resamples_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "MAX_RESAMPLED_ROWS", 10)
+    monkeypatch.setattr(scoring, "MAX_RESAMPLED_ROWS", 10)
     lines = sentences(1, count=5)
     found = paired_bootstrap(
         lines, {"student": damaged(lines, 0.5, 2)}, lines, target_lang="de", seed=1, resamples=1500

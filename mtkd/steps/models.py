@@ -1,0 +1,95 @@
+"""The steps decode and export: from checkpoints to hypotheses and a bundle. The only ones that need CTranslate2."""
+
+from __future__ import annotations
+
+from mtkd import fairseq_model, train
+from mtkd.bundle import Manifest
+from mtkd.context import StepContext
+from mtkd.corpus.subword import DICTIONARY, MODEL
+from mtkd.corpus.textfile import read_lines, write_json, writing
+from mtkd.decoding import Beam, Decoder
+from mtkd.export import Vocabulary, build_bundle, check_conversion, convert
+from mtkd.steps.files import BUNDLE, DECODED, FLOAT32, HYPOTHESES, RESULTS, STOCK, read_json
+
+
+def decode(context: StepContext) -> None:
+    """Make one model stock, convert it, hold the conversion against fairseq, and translate every test set.
+
+    The dev sets translated are those that the gap is measured on: a teacher's own domain, all domains for the others.
+    """
+    model = context.node.target
+    assert model is not None
+    recipe, split = context.recipe, context.parent("split")
+    vocabulary = _vocabulary(context)
+    stock = context.dir / STOCK
+    parameters = fairseq_model.to_stock(
+        context.parent(model) / train.MODEL,
+        stock,
+        source_lang=vocabulary.source_lang,
+        target_lang=vocabulary.target_lang,
+    )
+    float32 = context.dir / FLOAT32
+    convert(stock, vocabulary, float32)
+    parity = check_conversion(stock, float32, vocabulary, *_pooled_dev(context))
+    decoder = Decoder(float32, vocabulary.subword_model, threads=context.threads)
+    beam = Beam(recipe.decoding.beam, recipe.decoding.length_penalty)
+    own = model.removeprefix("teacher.")
+    dev = [own] if own in recipe.domains else list(recipe.domains)
+    wanted = [("test", group) for group in recipe.corpora_groups()] + [("dev", group) for group in dev]
+    for done, (side, group) in enumerate(wanted):
+        context.progress.update(done, len(wanted), f"{group} {side}")
+        sources = list(read_lines(split / group / f"{side}.{vocabulary.source_lang}"))
+        (context.dir / HYPOTHESES).mkdir(exist_ok=True)
+        with writing(context.dir / HYPOTHESES / f"{group}.{side}.txt") as file:
+            file.writelines(line + "\n" for line in decoder.translate(sources, beam))
+    size = sum(path.stat().st_size for path in float32.rglob("*") if path.is_file())
+    write_json(context.dir / DECODED, {"parameters": parameters, "float32_bytes": size, "parity": parity})
+
+
+def export(context: StepContext) -> None:
+    """Make the student's bundle."""
+    recipe, decoded = context.recipe, context.parent("decode.student")
+    about = read_json(decoded / DECODED)
+    results = read_json(context.parent("evaluate") / RESULTS)
+    manifest = Manifest(
+        name=recipe.name,
+        source_lang=recipe.languages.source,
+        target_lang=recipe.languages.target,
+        domains=list(recipe.domains),
+        vocabulary="",
+        parameters=about["parameters"],
+        beam=recipe.decoding.beam,
+        length_penalty=recipe.decoding.length_penalty,
+        max_source_positions=1024,
+        max_target_positions=1024,
+        scores={metric: systems["student"] for metric, systems in results["scores"].items()},
+        parity=about["parity"],
+        provenance={"student": context.plan.nodes["student"].key, "licences": context.slice["licences"]},
+    )
+    sources, targets = _pooled_dev(context)
+    bundle = build_bundle(
+        decoded / STOCK,
+        decoded / FLOAT32,
+        _vocabulary(context),
+        context.dir / BUNDLE,
+        manifest=manifest,
+        dev_sources=sources,
+        dev_targets=targets,
+        threads=context.threads,
+    )
+    context.progress.message(f"bundle {bundle.digest}")
+
+
+def _vocabulary(context: StepContext) -> Vocabulary:
+    folder, languages = context.parent("subword"), context.recipe.languages
+    return Vocabulary(folder / MODEL, folder / DICTIONARY, languages.source, languages.target)
+
+
+def _pooled_dev(context: StepContext) -> tuple[list[str], list[str]]:
+    """The dev pairs of all domains: what the export's gates are measured on."""
+    languages, split = context.recipe.languages, context.parent("split")
+    sides: tuple[list[str], list[str]] = ([], [])
+    for domain in context.recipe.domains:
+        for lines, lang in zip(sides, (languages.source, languages.target), strict=True):
+            lines.extend(read_lines(split / domain / f"dev.{lang}"))
+    return sides
