@@ -41,7 +41,8 @@ def read(path: Path) -> dict[str, Any]:
             "save it again with tensors and argparse.Namespace only"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: broken or cut short ({str(error).splitlines()[0][:120]})") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise CheckpointError(f"{path}: broken or cut short ({reason})") from None
     if not isinstance(state, dict) or "model" not in state or EMBEDDING not in state["model"]:
         raise CheckpointError(f"{path}: not a checkpoint of a fairseq translation model")
     return state

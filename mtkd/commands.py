@@ -54,7 +54,8 @@ def train(recipe: Recipe, job: TrainingJob) -> list[str]:
     args += ["--lr", str(spec.learning_rate), "--lr-scheduler", "inverse_sqrt"]
     args += ["--warmup-updates", str(spec.warmup_updates), "--max-update", str(spec.updates)]
     args += ["--max-tokens", str(spec.max_tokens), "--update-freq", str(spec.update_freq)]
-    args += ["--skip-invalid-size-inputs-valid-test"]
+    # fairseq drops, in silence, a last batch that is no multiple of this (8 by default): rows of train and dev.
+    args += ["--required-batch-size-multiple", "1", "--skip-invalid-size-inputs-valid-test"]
     interval = str(min(spec.validate_every, spec.updates))
     args += ["--validate-interval", NEVER, "--validate-interval-updates", interval]
     args += ["--save-interval", NEVER, "--save-interval-updates", interval, "--no-epoch-checkpoints"]

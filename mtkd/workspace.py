@@ -20,6 +20,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,7 @@ def _locked(path: Path, message: str) -> Iterator[None]:
         yield
 
 
+@cache
 def _versions() -> dict[str, str]:
     """Installed versions of what decides a step's outputs."""
     found = {}
