@@ -8,13 +8,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CORES ?= $(shell nproc)
 
-.PHONY: help demo test test-slow lint format check-readme lock clean
+.PHONY: help demo test prove lint format check-readme lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/run.stamp  ## set up, run the quickstart recipe, print its table and the next command
 	$(BIN)/mtkd run data_recipes/quickstart --cores $(CORES)
+	@echo "      (mtkd is $(BIN)/mtkd; '. $(BIN)/activate' puts it on your PATH)"
 
 test: $(VENV)/dev.stamp  ## set up, lint, run the tests and hold the coverage
 	$(MAKE) --no-print-directory lint
@@ -32,8 +33,11 @@ format: $(VENV)/dev.stamp  ## mend formatting and what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check-readme: $(VENV)/dev.stamp  ## run the commands that README shows
-	$(BIN)/pytest tests/readme -m readme
+check-readme: $(VENV)/dev.stamp  ## run what README shows, and hold its tables against what was measured
+	$(BIN)/python -m pytest tests/readme -m 'readme or not readme'
+
+prove: $(VENV)/dev.stamp  ## train the toy's teachers and students: the claims that take minutes
+	$(BIN)/python -m pytest tests/proofs -m proof -s
 
 # Exactly one torch: it goes in first, then fairseq is built against it without its own dependency list, which names
 # torchaudio (never imported by translation) and would fetch a second torch.

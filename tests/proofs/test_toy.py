@@ -1,0 +1,120 @@
+"""The student learns from its teachers' beliefs, and from nothing else where it is told to: on the toy's domains.
+
+Minutes of training: `make prove`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtkd import export, fairseq_model
+from mtkd.decoding import Beam, Decoder
+from mtkd.distill.topk import StoreWriter, TeacherRows, TopKStore
+from mtkd.export import Vocabulary
+from mtkd.pipeline import open_workspace
+from mtkd.recipe_file import load_recipe
+from mtkd.scoring import score
+from mtkd.workspace import Workspace
+from tests.toy import write_toy
+
+pytestmark = pytest.mark.proof
+ROOT = Path(__file__).parents[2]
+DOMAINS = ("bank", "river", "court")
+SYSTEMS = "systems=[generic, teachers, student]"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("toy")
+    recipe = write_toy(folder, generic_updates=240, teacher_updates=80, student_updates=160)
+    argv = [sys.executable, "-m", "mtkd", "run", str(recipe), "--workspace", str(folder / "run"), "--set", SYSTEMS]
+    subprocess.run([*argv, "--until", "evaluate"], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return open_workspace(load_recipe(recipe, [SYSTEMS]), folder / "run")
+
+
+@pytest.fixture(scope="module")
+def bleu(toy: Workspace) -> dict[str, dict[str, float]]:
+    """System -> test set -> BLEU."""
+    results = json.loads((toy.dir("evaluate") / "results.json").read_text())
+    print(json.dumps(results["scores"]["bleu"], indent=1))
+    return {
+        system: {name: of["score"] for name, of in sets.items()} for system, sets in results["scores"]["bleu"].items()
+    }
+
+
+def test_teachers_know_their_domain_and_the_generic_model_does_not(bleu) -> None:
+    for domain in DOMAINS:
+        assert bleu["teachers"][domain] >= 95
+        assert bleu["generic"][domain] < 0.6 * bleu["teachers"][domain]
+
+
+def test_one_student_equals_all_teachers_with_no_domain_given(bleu) -> None:
+    for domain in DOMAINS:
+        assert bleu["student"][domain] >= 0.9 * bleu["teachers"][domain]
+
+
+def test_soft_targets_alone_teach_even_beside_random_labels(toy: Workspace, bleu, tmp_path: Path) -> None:
+    plugin = Path(__file__).parent / "random_labels"
+    found = retrain(toy, tmp_path, {"--task": "random_labels", "--user-dir": str(plugin), "--kd-weight": "1.0"})
+    for domain in DOMAINS:
+        assert found[domain] >= 0.9 * bleu["teachers"][domain]
+
+
+def test_soft_targets_of_other_rows_teach_nothing(toy: Workspace, bleu, tmp_path: Path) -> None:
+    stores = {domain: str(shuffled(toy.dir(f"capture.{domain}") / "store", tmp_path / domain)) for domain in DOMAINS}
+    found = retrain(toy, tmp_path, {"--soft-targets": json.dumps(stores), "--kd-weight": "1.0"})
+    for domain in DOMAINS:
+        assert found[domain] < 0.6 * bleu["teachers"][domain]
+
+
+def retrain(toy: Workspace, folder: Path, changes: dict[str, str]) -> dict[str, float]:
+    """The student's own fairseq-train command with some flags changed; BLEU of its last checkpoint by domain."""
+    argv = shlex.split((toy.dir("student") / "command.sh").read_text())[1:]
+    for flag, value in {**changes, "--save-dir": str(folder / "checkpoints")}.items():
+        argv[argv.index(flag) + 1] = value
+    subprocess.run(
+        [sys.executable, "-m", "fairseq_cli.train", *argv],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    words = toy.dir("subword")
+    vocabulary = Vocabulary(words / "sentencepiece.model", words / "dict.txt", "en", "de")
+    stock = folder / "student.pt"
+    fairseq_model.to_stock(folder / "checkpoints" / "checkpoint_last.pt", stock, source_lang="en", target_lang="de")
+    export.convert(stock, vocabulary, folder / "float32")
+    decoder = Decoder(folder / "float32", vocabulary.subword_model, threads=2)
+    found: dict[str, Any] = {}
+    for domain in DOMAINS:
+        sides = [(toy.dir("split") / domain / f"test.{lang}").read_text().split("\n")[:-1] for lang in ("en", "de")]
+        hypotheses = decoder.translate(sides[0], Beam(5, 1.0))
+        found[domain] = score(hypotheses, sides[1], target_lang="de")["bleu"]["score"]
+    print(found)
+    return found
+
+
+def shuffled(source: Path, target: Path) -> Path:
+    """The store with rows of equal length exchanged at random; every checksum is right, only the rows are not."""
+    store = TopKStore.open(source)
+    lengths = np.load(source / "lengths.npy")
+    order = np.arange(len(lengths))
+    rng = np.random.default_rng(1)
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        order[places] = rng.permutation(places)
+    assert (order != np.arange(len(order))).mean() > 0.9
+    shutil.rmtree(target, ignore_errors=True)
+    writer = StoreWriter(target, store.header, lengths.tolist())
+    rows = [store.row(row) for row in order]
+    writer.append(len(rows), TeacherRows(*(np.concatenate(parts) for parts in zip(*rows, strict=True))))
+    return writer.finish().path
