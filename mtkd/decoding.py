@@ -15,6 +15,9 @@ import sentencepiece
 
 MAX_PIECES = 1024
 TOKENS_PER_BATCH = 2048
+CHUNK = 32
+"""Lines of about one length that are decoded together."""
+EXTRA_PIECES = 20
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,25 @@ class Decoder:
         return pieces
 
     def translate(self, lines: Sequence[str], beam: Beam) -> list[str]:
-        """The best hypothesis of each line, as text."""
-        results = self.model.translate_batch(
-            self.pieces(lines),
-            beam_size=beam.size,
-            length_penalty=beam.length_penalty,
-            max_batch_size=TOKENS_PER_BATCH,
-            batch_type="tokens",
-            max_input_length=MAX_PIECES,
-            max_decoding_length=MAX_PIECES // 2,
-        )
-        texts: list[str] = self.subword.decode([result.hypotheses[0] for result in results])
+        """The best hypothesis of each line, as text.
+
+        A hypothesis ends at twice the length of the chunk's longest source and some pieces more: a model that loops
+        would otherwise decode to the last position, and an early model loops on most sentences.
+        """
+        sources = self.pieces(lines)
+        texts = [""] * len(sources)
+        order = sorted(range(len(sources)), key=lambda line: len(sources[line]))
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            results = self.model.translate_batch(
+                [sources[line] for line in chunk],
+                beam_size=beam.size,
+                length_penalty=beam.length_penalty,
+                max_input_length=MAX_PIECES,
+                max_decoding_length=min(MAX_PIECES, 2 * len(sources[chunk[-1]]) + EXTRA_PIECES),
+            )
+            for line, text in zip(chunk, self.subword.decode([each.hypotheses[0] for each in results]), strict=True):
+                texts[line] = text
         return texts
 
     def nll(self, sources: Sequence[str], targets: Sequence[str]) -> float:

@@ -15,7 +15,7 @@ from mtkd.steps.files import BUNDLE, DECODED, FLOAT32, HYPOTHESES, RESULTS, STOC
 def decode(context: StepContext) -> None:
     """Make one model stock, convert it, hold the conversion against fairseq, and translate every test set.
 
-    The dev sets translated are those that the gap is measured on: a teacher's own domain, all domains for the others.
+    The dev sets translated are those that the gap is measured on: a teacher's own domain, all domains for mixed.
     """
     model = context.node.target
     assert model is not None
@@ -34,7 +34,7 @@ def decode(context: StepContext) -> None:
     decoder = Decoder(float32, vocabulary.subword_model, threads=context.threads)
     beam = Beam(recipe.decoding.beam, recipe.decoding.length_penalty)
     own = model.removeprefix("teacher.")
-    dev = [own] if own in recipe.domains else list(recipe.domains)
+    dev = [own] if own in recipe.domains else list(recipe.domains) if model == "mixed" else []
     wanted = [("test", group) for group in recipe.corpora_groups()] + [("dev", group) for group in dev]
     for done, (side, group) in enumerate(wanted):
         context.progress.update(done, len(wanted), f"{group} {side}")

@@ -51,7 +51,7 @@ def test_checkpoint_that_needs_unpickling_is_refused_unread(tmp_path: Path) -> N
     torch.save({"model": {}, "args": Malicious()}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match=r"refused, reading it would run code.*posix\.system"):
         checkpoint.read(tmp_path / "evil.pt")
-    assert not Path("/tmp/mtkd-was-here").exists()  # noqa: S108
+    assert not Path("/tmp/mtkd-was-here").exists()
 
 
 def test_broken_foreign_and_missing_checkpoints_are_named(trained, tmp_path: Path) -> None:
@@ -295,3 +295,14 @@ def test_older_checkpoint_with_args_and_no_cfg_becomes_stock(trained, tmp_path: 
     checkpoint.write(old, tmp_path / "old.pt")
     fairseq_model.to_stock(tmp_path / "old.pt", tmp_path / "stock.pt", source_lang="en", target_lang="de")
     assert checkpoint.read(tmp_path / "stock.pt")["args"].task == "translation"
+
+
+def test_decoding_keeps_the_order_of_lines_and_every_line(micro, stock: Path, tmp_path: Path) -> None:
+    words = vocabulary(micro)
+    export.convert(stock, words, tmp_path / "float32")
+    decoder = Decoder(tmp_path / "float32", words.subword_model, threads=1)
+    sources = lines(micro.split / "bank" / "train.en")[:70] + ["", "monina"]
+    together = decoder.translate(sources, Beam(2, 1.0))
+    assert len(together) == len(sources)
+    assert together[3] == decoder.translate([sources[3]], Beam(2, 1.0))[0]
+    assert together[-1] == decoder.translate(["monina"], Beam(2, 1.0))[0]
