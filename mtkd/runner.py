@@ -119,10 +119,17 @@ def _the_node(found: list[Node], name: str) -> Node:
     return exact[0]
 
 
+class _StepLog(logging.FileHandler):
+    """A log file that may be on the full disk which is about to be reported."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Send `logging` to a file for as long as the step runs."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _StepLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     level = root.level

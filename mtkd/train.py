@@ -7,15 +7,19 @@ beside the outputs, and a crash of the trainer is an exit code.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections import deque
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,8 @@ from mtkd.progress import Progress
 LOG_LINE = re.compile(r"\| (train_inner|valid) \| (\{.*\})\s*$")
 OWN_ERROR = re.compile(r"^mtkd\.errors\.\w+: (.*)$")
 ANY_ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception|Interrupt)\b.*|fairseq-train: error: .*|.*: error: .*)$")
+FULL_BYTES = 1 << 20
+"""A trainer that failed beside so little free disk failed for that; torch words it in many ways."""
 METRICS = "metrics.jsonl"
 MODEL = "model.pt"
 
@@ -69,6 +75,8 @@ def _train(argv: Sequence[str], directory: Path, updates: int, progress: Progres
         ) as trainer,
     ):
         assert trainer.stdout is not None
+        # torch takes seconds to import, and this process needs it only when the trainer has ended.
+        threading.Thread(target=import_module, args=("mtkd.checkpoint",), daemon=True).start()
         for line in trainer.stdout:
             log.write(line)
             tail.append(line.rstrip())
@@ -80,6 +88,8 @@ def _train(argv: Sequence[str], directory: Path, updates: int, progress: Progres
                     note = f"loss {row['loss']:.2f}, {row.get('tokens_per_second', 0) / 1000:.1f}k tokens/s"
                     progress.update(int(row["update"]), updates, note)
     if trainer.returncode != 0:
+        if shutil.disk_usage(directory).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         raise MtkdError(f"fairseq-train failed: {_reason(tail)} (log: {directory / 'train.log'})")
 
 

@@ -80,8 +80,8 @@ def write_toy(
     )
 
 
-def write_micro(folder: Path) -> Path:
-    """Write text and recipe of `micro`: the toy with little text and 5 updates a model; the path of its recipe.yaml."""
+def write_micro(folder: Path, *, domains: int = 3) -> Path:
+    """Write text and recipe of `micro`: the toy's first domains, little text, 5 updates a model; its recipe.yaml."""
     training = {"updates": 5, "validate_every": 5, "warmup_updates": 2, "learning_rate": 0.001, "max_tokens": 500}
     return _write(
         folder,
@@ -90,11 +90,19 @@ def write_micro(folder: Path) -> Path:
         seed=1,
         split={"test": 0.1, "dev": 0.1, "minimum": 5},
         training=dict.fromkeys(("generic", "teacher", "student"), training),
+        domains=domains,
     )
 
 
 def _write(
-    folder: Path, *, name: str, pairs: int, seed: int, split: dict[str, Any], training: dict[str, dict[str, Any]]
+    folder: Path,
+    *,
+    name: str,
+    pairs: int,
+    seed: int,
+    split: dict[str, Any],
+    training: dict[str, dict[str, Any]],
+    domains: int = len(DOMAINS),
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -110,9 +118,9 @@ def _write(
     recipe = {
         "name": name,
         "languages": {"source": "en", "target": "de"},
-        "domains": {domain: groups[domain] for domain in DOMAINS},
+        "domains": {domain: groups[domain] for domain in DOMAINS[:domains]},
         "general": groups["general"],
-        "subword": {"vocab_size": 480},
+        "subword": {"vocab_size": 480 - 8 * (len(DOMAINS) - domains)},
         "model": {"teacher": "tiny", "student": "tiny", "fairseq_args": FAIRSEQ_ARGS},
         "training": training,
         "generic": {"text": "general"},

@@ -51,7 +51,7 @@ def mtkd(folder: Path, *args: str, **options: Any) -> subprocess.CompletedProces
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with the micro recipe after `mtkd run`."""
     folder = tmp_path_factory.mktemp("e2e")
-    write_micro(folder)
+    write_micro(folder, domains=2)
     return folder, mtkd(folder, "run", "recipe.yaml")
 
 
@@ -75,7 +75,7 @@ def test_one_command_makes_table_page_and_bundle(finished) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     for words in ("macro average", "report: runs/micro/report/index.html", "next: mtkd serve runs/micro/bundle"):
         assert words in run.stdout
-    assert run.stdout.count("there is no gap for distillation to close") + run.stdout.count("is better than mixed") == 3
+    assert run.stdout.count("there is no gap for distillation to close") + run.stdout.count("is better than mixed") == 2
     assert "Traceback" not in run.stdout + run.stderr
 
 
@@ -83,7 +83,7 @@ def test_page_stands_alone_and_shows_every_part(finished) -> None:
     page = (finished[0] / "runs/micro/report/index.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", page)
     assert "<script" not in page
-    for words in ("<svg", "Capture", "teacher.river", "kd_weight", "sentencepiece", "mixed"):
+    for words in ("<svg", "fidelity", "teacher.river", "kd_weight", "sentencepiece", "mixed"):
         assert words in page, words
 
 
@@ -93,11 +93,11 @@ def test_every_system_is_scored_with_signatures_on_every_test_set(finished) -> N
     for metric in ("bleu", "chrf"):
         scores = results["scores"][metric]
         assert set(scores) == {"generic", "mixed", "teachers", "student"}
-        assert set(scores["student"]) == {"bank", "river", "court", "general"}
+        assert set(scores["student"]) == {"bank", "river", "general"}
         assert all("version:" in of["signature"] for sets in scores.values() for of in sets.values())
         heat = results["heatmap"][metric]
-        assert {f"teacher.{name}" for name in ("bank", "river", "court")} <= set(heat)
-        assert set(heat["teacher.bank"]) == {"bank", "river", "court", "general"}
+        assert {f"teacher.{name}" for name in ("bank", "river")} <= set(heat)
+        assert set(heat["teacher.bank"]) == {"bank", "river", "general"}
 
 
 def test_every_artefact_explains_itself(finished) -> None:
@@ -113,7 +113,7 @@ def test_every_artefact_explains_itself(finished) -> None:
         assert all((place.dir(name) / output).is_file() for output in done["outputs"])
     for name in ("generic", "teacher.bank", "student", "mixed"):
         fingerprints.add(json.loads((place.dir(name) / "vocabulary.json").read_text())["fingerprint"])
-    for domain in ("bank", "river", "court"):
+    for domain in ("bank", "river"):
         header = json.loads((place.dir(f"capture.{domain}") / "store" / "header.json").read_text())
         fingerprints.add(header["vocabulary"])
     fingerprints.add(ModelBundle.open(place.bundle).manifest.vocabulary)
@@ -133,7 +133,7 @@ def test_student_and_mixed_differ_only_in_soft_targets(finished) -> None:
 def test_second_run_does_nothing(finished) -> None:
     again = mtkd(finished[0], "run", "recipe.yaml")
     assert again.returncode == 0
-    assert "nothing to do: all 23 steps are done" in again.stdout
+    assert "nothing to do: all 19 steps are done" in again.stdout
     assert "[student]" not in again.stdout
 
 
@@ -170,7 +170,7 @@ def test_a_lost_model_of_the_bundle_is_exported_again(copy: Path) -> None:
     run = mtkd(copy, "run", "recipe.yaml")
     assert run.returncode == 0, run.stderr
     assert set(re.findall(r"^\[([\w.]+)\] started", run.stdout, re.M)) == {"export", "report"}
-    assert ModelBundle.open(place.bundle).manifest.domains == ["bank", "river", "court"]
+    assert ModelBundle.open(place.bundle).manifest.domains == ["bank", "river"]
 
 
 def test_changed_recipe_shares_what_it_can(finished) -> None:
@@ -273,39 +273,29 @@ def bring(copy: Path, **changes: Any) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
 
 
-def test_brought_models_are_taken_and_not_trained(copy: Path) -> None:
+def test_brought_models_are_taken_and_bad_ones_end_in_one_line(copy: Path) -> None:
     place = workspace(copy)
+    for name in ("sentencepiece.model", "dict.txt"):
+        shutil.copyfile(place.dir("subword") / name, copy / name)
     for name in ("generic", "teacher.bank"):
         shutil.copyfile(place.dir(name) / "model.pt", copy / f"{name}.pt")
-    for name in ("sentencepiece.model", "dict.txt"):
-        shutil.copyfile(place.dir("subword") / name, copy / name)
-    bring(
-        copy,
-        subword={"model": "sentencepiece.model", "dictionary": "dict.txt"},
-        generic={"checkpoint": "generic.pt"},
-        teachers={"bank": {"checkpoint": "teacher.bank.pt"}},
-    )
-    run = mtkd(copy, "run", "recipe.yaml", "--until", "capture.bank")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "[teacher.bank] taken from" in run.stdout
-    assert "loss" not in run.stdout
-
-
-def test_brought_checkpoints_that_cannot_be_used_end_in_one_line(copy: Path) -> None:
-    place = workspace(copy)
-    for name in ("sentencepiece.model", "dict.txt"):
-        shutil.copyfile(place.dir("subword") / name, copy / name)
-    state = torch.load(place.dir("generic") / "model.pt", weights_only=True)
+    state = torch.load(copy / "generic.pt", weights_only=True)
     torch.save(state | {"args": Malicious()}, copy / "evil.pt")
     state["model"]["encoder.embed_tokens.weight"] = state["model"]["encoder.embed_tokens.weight"][:-8]
     torch.save(state, copy / "other.pt")
-    for file, words in (("evil.pt", "refused, reading it would run code"), ("other.pt", "its vocabulary has 472")):
+    bring(copy, subword={"model": "sentencepiece.model", "dictionary": "dict.txt"})
+    for file, words in (("evil.pt", "refused, reading it would run code"), ("other.pt", "its vocabulary has 464")):
         bring(copy, generic={"checkpoint": file})
         run = mtkd(copy, "run", "recipe.yaml", "--until", "generic")
         assert run.returncode == 1
         assert words in run.stdout
         assert "Traceback" not in run.stdout + run.stderr
     assert not (copy / "ran").exists()
+    bring(copy, generic={"checkpoint": "generic.pt"}, teachers={"bank": {"checkpoint": "teacher.bank.pt"}})
+    run = mtkd(copy, "run", "recipe.yaml", "--until", "teacher.bank")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "[teacher.bank] taken from" in run.stdout
+    assert "loss" not in run.stdout
 
 
 class Malicious:
@@ -335,7 +325,7 @@ def test_a_full_disk_loses_nothing(finished, tmp_path: Path) -> None:
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)], check=True)
     try:
-        write_micro(tmp_path)
+        write_micro(tmp_path, domains=2)
         for name in TEXTS:
             source = workspace(finished[0]).dir(name)
             shutil.copytree(source, small / "steps" / name / source.name)

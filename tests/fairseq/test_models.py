@@ -301,7 +301,7 @@ def test_decoding_keeps_the_order_of_lines_and_every_line(micro, stock: Path, tm
     words = vocabulary(micro)
     export.convert(stock, words, tmp_path / "float32")
     decoder = Decoder(tmp_path / "float32", words.subword_model, threads=1)
-    sources = lines(micro.split / "bank" / "train.en")[:70] + ["", "monina"]
+    sources = [*lines(micro.split / "bank" / "train.en")[:70], "", "monina"]
     together = decoder.translate(sources, Beam(2, 1.0))
     assert len(together) == len(sources)
     assert together[3] == decoder.translate([sources[3]], Beam(2, 1.0))[0]
