@@ -51,11 +51,11 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt
 	@echo "building fairseq (about four minutes the first time)"
 	$(PIP) install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1
 	@echo "installing mtkd"
-	$(PIP) install -c constraints.txt -e '.[train,serve]'
+	$(PIP) install --no-warn-conflicts -c constraints.txt -e '.[train,serve]'
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
-	$(PIP) install -c constraints.txt -e '.[train,serve,dev]'
+	$(PIP) install --no-warn-conflicts -c constraints.txt -e '.[train,serve,dev]'
 	@touch $@
 
 lock: $(VENV)/dev.stamp  ## write constraints.txt anew from what is installed

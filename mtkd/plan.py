@@ -204,8 +204,9 @@ def _add_student(table: _Table, recipe: Recipe, taught: list[str]) -> None:
     for domain in taught:
         captured = distill.model_dump(include={"top_k", "temperature", "weighting"})
         table.add(f"capture.{domain}", ["binarize", f"teacher.{domain}"], domain=domain, distill=captured)
-    captures = [f"capture.{domain}" for domain in taught]
-    table.add("student", [*_student_parents(recipe), *captures], distill=distill, **_student_training(recipe))
+    # The teachers too, so that the student can hold each store against the model it must be of.
+    taught_by = [f"{step}.{domain}" for step in ("teacher", "capture") for domain in taught]
+    table.add("student", [*_student_parents(recipe), *taught_by], distill=distill, **_student_training(recipe))
     _add_decoding(table, recipe, "student")
 
 

@@ -6,14 +6,16 @@ import shutil
 from pathlib import Path
 
 from mtkd import train
+from mtkd.bundle import sha256_of
 from mtkd.commands import TrainingJob
 from mtkd.commands import train as train_command
 from mtkd.context import StepContext
 from mtkd.corpus.subword import DICTIONARY, VOCABULARY, dictionary_symbols
+from mtkd.distill.topk import TopKStore
 from mtkd.errors import CheckpointError
 from mtkd.plan import generic_node
 from mtkd.recipe import GENERAL, Training
-from mtkd.steps.files import DATA, STORE
+from mtkd.steps.files import DATA, STORE, read_json
 
 
 def generic(context: StepContext) -> None:
@@ -43,7 +45,19 @@ def mixed(context: StepContext) -> None:
 
 def student(context: StepContext) -> None:
     """The student: all domains together, from references and soft targets."""
-    _train_on_mix(context, {domain: path / STORE for domain, path in context.parents("capture").items()})
+    stores = {domain: path / STORE for domain, path in context.parents("capture").items()}
+    fingerprint = read_json(context.parent("binarize") / VOCABULARY)["fingerprint"]
+    for domain, path in stores.items():
+        # The trainer compares the targets; which teacher a store is of, only we can know.
+        store = TopKStore.open(path)
+        teacher_digest = sha256_of(context.parent(f"teacher.{domain}") / train.MODEL)
+        store.require(
+            vocabulary=fingerprint,
+            targets=store.header.targets,
+            corpus=domain,
+            teachers={domain: teacher_digest},
+        )
+    _train_on_mix(context, stores)
 
 
 def _train_on_mix(context: StepContext, stores: dict[str, Path]) -> None:

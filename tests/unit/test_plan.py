@@ -39,7 +39,8 @@ def test_whole_plan(path: Path) -> None:
     assert plan.systems["teachers"] == ("teacher.it", "teacher.religion")
     decode = plan.nodes["decode.teacher.it"]
     assert (decode.step, decode.target) == ("decode", "teacher.it")
-    assert plan.nodes["student"].parents == ("binarize", "generic", "capture.it", "capture.religion")
+    teachers = ("teacher.it", "teacher.religion")
+    assert plan.nodes["student"].parents == ("binarize", "generic", *teachers, "capture.it", "capture.religion")
 
 
 def test_parents_come_before_children_and_every_step_is_known(path: Path) -> None:
