@@ -133,7 +133,7 @@ def test_student_and_mixed_differ_only_in_soft_targets(finished) -> None:
 def test_second_run_does_nothing(finished) -> None:
     again = mtkd(finished[0], "run", "recipe.yaml")
     assert again.returncode == 0
-    assert "nothing to do: all 19 steps are done" in again.stdout
+    assert "nothing to do: all 20 steps are done" in again.stdout
     assert "[student]" not in again.stdout
 
 
