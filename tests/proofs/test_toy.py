@@ -36,7 +36,7 @@ SYSTEMS = "systems=[generic, teachers, student]"
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("toy")
-    recipe = write_toy(folder, generic_updates=240, teacher_updates=80, student_updates=160)
+    recipe = write_toy(folder, generic_updates=240, teacher_updates=120, student_updates=160)
     argv = [sys.executable, "-m", "mtkd", "run", str(recipe), "--workspace", str(folder / "run"), "--set", SYSTEMS]
     subprocess.run([*argv, "--until", "evaluate"], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return open_workspace(load_recipe(recipe, [SYSTEMS]), folder / "run")
