@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -60,10 +61,22 @@ def run(engine: Engine, settings: Settings) -> None:
         # uvicorn shuts down, then raises the signal again: after a graceful end the exit code is 0.
         signal.signal(signal.SIGTERM, _end)
         try:
-            _log_start(engine, settings, listener)
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, lambda: _log_start(engine, settings, listener)).run(sockets=[listener])
         except KeyboardInterrupt:
             logger.info("interrupted")
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens only once signals are its own: one that came before would tear down a half-made loop."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._on_start()
 
 
 def _log_start(engine: Engine, settings: Settings, listener: socket.socket) -> None:

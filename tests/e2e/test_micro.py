@@ -196,7 +196,7 @@ def test_kill_9_then_the_same_command(copy: Path, step: str) -> None:
         for line in running.stdout:
             if line.startswith(f"[{step}] started"):
                 break
-        time.sleep(4.0 if step == "student" else 1.5)
+        time.sleep(1.5)
         running.kill()
     deadline = time.monotonic() + 20
     while processes_in(copy):
@@ -273,7 +273,7 @@ def bring(copy: Path, **changes: Any) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
 
 
-def test_brought_models_are_taken_and_bad_ones_end_in_one_line(copy: Path) -> None:
+def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path) -> None:
     place = workspace(copy)
     for name in ("sentencepiece.model", "dict.txt"):
         shutil.copyfile(place.dir("subword") / name, copy / name)
@@ -281,15 +281,12 @@ def test_brought_models_are_taken_and_bad_ones_end_in_one_line(copy: Path) -> No
         shutil.copyfile(place.dir(name) / "model.pt", copy / f"{name}.pt")
     state = torch.load(copy / "generic.pt", weights_only=True)
     torch.save(state | {"args": Malicious()}, copy / "evil.pt")
-    state["model"]["encoder.embed_tokens.weight"] = state["model"]["encoder.embed_tokens.weight"][:-8]
-    torch.save(state, copy / "other.pt")
     bring(copy, subword={"model": "sentencepiece.model", "dictionary": "dict.txt"})
-    for file, words in (("evil.pt", "refused, reading it would run code"), ("other.pt", "its vocabulary has 464")):
-        bring(copy, generic={"checkpoint": file})
-        run = mtkd(copy, "run", "recipe.yaml", "--until", "generic")
-        assert run.returncode == 1
-        assert words in run.stdout
-        assert "Traceback" not in run.stdout + run.stderr
+    bring(copy, generic={"checkpoint": "evil.pt"})
+    run = mtkd(copy, "run", "recipe.yaml", "--until", "generic")
+    assert run.returncode == 1
+    assert "refused, reading it would run code" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
     assert not (copy / "ran").exists()
     bring(copy, generic={"checkpoint": "generic.pt"}, teachers={"bank": {"checkpoint": "teacher.bank.pt"}})
     run = mtkd(copy, "run", "recipe.yaml", "--until", "teacher.bank")

@@ -124,6 +124,26 @@ def test_larger_k_or_other_temperature_than_captured_is_refused(micro, stores) -
         make_task(micro, soft_targets=as_json(stores), kd_temperature=2.0).load_dataset("train")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domains": ""}, "--domains is empty"),
+        ({"domains": "bank,bank"}, "a domain is named twice"),
+        ({"source_lang": None}, "needs --source-lang and --target-lang"),
+        ({"soft_targets": '{"moon": "x"}'}, "must be a JSON object whose keys are among the domains"),
+        ({"soft_targets": "{"}, "--soft-targets: not JSON"),
+    ],
+)
+def test_wrong_settings_of_the_task_are_named(micro, changes: dict[str, str | None], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_task(micro, **changes).load_dataset("train")
+
+
+def test_lambda_lies_between_0_and_1(micro) -> None:
+    with pytest.raises(UsageError, match="lambda lies between 0 and 1"):
+        criterion(make_task(micro), 1.5)
+
+
 def test_domains_with_other_dictionaries_are_refused(micro, tmp_path: Path) -> None:
     for name in ("bank", "river"):
         (tmp_path / name).mkdir()

@@ -137,13 +137,8 @@ def test_bf16_autocast_trains_and_keeps_float32_weights(micro, tmp_path: Path, f
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--domains", ""], "--domains is empty"),
-        (["--domains", "bank,bank"], "a domain is named twice"),
         (["--domains", "bank,moon"], "moon/dict.en.txt is missing"),
-        (["--soft-targets", '{"moon": "x"}'], "must be a JSON object whose keys are among the domains"),
-        (["--soft-targets", "{"], "--soft-targets: not JSON"),
         (["--soft-targets", '{"bank": "nowhere"}'], "no top-k store here; run step 'capture'"),
-        (["--kd-weight", "1.5"], "lambda lies between 0 and 1"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     ],
 )
