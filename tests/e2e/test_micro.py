@@ -316,11 +316,14 @@ def test_store_of_another_teacher_is_refused(copy: Path) -> None:
     assert "rerun step 'capture'" in run.stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="2026-11-21: a small file system can only be mounted by root")
 def test_a_full_disk_loses_nothing(finished, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip(
+            "2026-11-21: a small file system can only be mounted by root; runner's tests fill /dev/full instead"
+        )
     try:
         write_micro(tmp_path, domains=2)
         for name in TEXTS:
