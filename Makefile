@@ -36,8 +36,8 @@ format: $(VENV)/dev.stamp  ## mend formatting and what ruff can mend
 check-readme: $(VENV)/dev.stamp  ## run what README shows, and hold its tables against what was measured
 	$(BIN)/python -m pytest tests/readme -m 'readme or not readme'
 
-prove: $(VENV)/dev.stamp  ## train the toy's teachers and students: the claims that take minutes
-	$(BIN)/python -m pytest tests/proofs -m proof -s
+prove: $(VENV)/dev.stamp  ## the claims that take minutes: the toy's students, a run killed while it trains
+	$(BIN)/python -m pytest tests/proofs tests/e2e -m proof -s
 
 # Exactly one torch: it goes in first, then fairseq is built against it without its own dependency list, which names
 # torchaudio (never imported by translation) and would fetch a second torch.

@@ -179,7 +179,7 @@ def test_changed_recipe_shares_what_it_can(finished) -> None:
     assert set(changed) == {"student", "decode.student", "evaluate", "export", "report"}
 
 
-@pytest.mark.parametrize("step", ["capture.bank", "student", "export"])
+@pytest.mark.parametrize("step", ["capture.bank", pytest.param("student", marks=pytest.mark.proof), "export"])
 def test_kill_9_then_the_same_command(copy: Path, step: str) -> None:
     """The run is killed while the step works: nothing is left running, and the same command ends well."""
     place = workspace(copy)
