@@ -17,17 +17,19 @@ from typing import Any
 from mtkd.commands import KEPT_CHECKPOINTS, verify_fairseq_args
 from mtkd.corpus.clean import clean_corpora
 from mtkd.corpus.split import split_corpora
+from mtkd.corpus.transfer import describe_transfer
 from mtkd.errors import CorpusError, UsageError
-from mtkd.plan import TRAININGS, Node, Plan
+from mtkd.graph import TRAININGS, Node, Plan
 from mtkd.presets import PRESETS
-from mtkd.recipe import GENERAL, Domain, Recipe, Training
+from mtkd.recipe import Recipe, Training
+from mtkd.recipe_text import GENERAL, Domain
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of text that one subword token stands for, roughly and on the safe side."""
 ADAM_BYTES = 12
 """A training checkpoint holds each parameter and Adam's two moments of it, in float32."""
-STORE_BYTES = 37 / 8
-"""A soft-target store's bytes for each token and kept entry (DESIGN.md, invariant 3)."""
+SHORT_ROW = 2
+"""Target tokens of a row, on the safe side: a store keeps 2 bytes a row, so at most 1 a token."""
 MATMUL_SIZE = 1024
 
 
@@ -74,8 +76,11 @@ def disk_bytes(node: Node, recipe: Recipe) -> int:
             kept = max(KEPT_CHECKPOINTS, node.slice["training"]["average_checkpoints"])
             # The last, the best and the final one come on top of those that are kept.
             size = (kept + 3) * ADAM_BYTES * _parameters(node.slice["preset"], recipe)
+        case "transfer":
+            size = 3 * text[node.slice["domain"]] + 8 * _parameters(recipe.model.teacher, recipe)
         case "capture":
-            size = text[str(node.target)] / 2 / BYTES_PER_TOKEN * recipe.distill.top_k * STORE_BYTES
+            a_token = _store_bytes(node.slice["top_k"], len(node.slice["temperatures"]), recipe.subword.vocab_size)
+            size = text[node.slice["domain"]] / 2 / BYTES_PER_TOKEN * a_token
         case "decode":
             preset = recipe.model.teacher if str(node.target).startswith("teacher") else recipe.model.student
             size = 8 * _parameters(preset, recipe)
@@ -148,6 +153,13 @@ def _check_corpora(recipe: Recipe, folder: Path, found: Findings) -> None:
     for group, counts in sides.items():
         found.facts[group].append(f"train {counts['train']}, dev {counts['dev']}, test {counts['test']}")
         found.facts[group].append(f"taken out because held-out text gives it away: {_purged(counts['purged'])}")
+    try:
+        transfer = describe_transfer(recipe, folder / "split")
+    except CorpusError as error:
+        found.problems.extend(str(error).splitlines())
+        return
+    for domain, facts in transfer.items():
+        found.facts[domain].extend(facts)
 
 
 def _one_group_each(recipe: Recipe) -> Iterable[Recipe]:
@@ -184,6 +196,12 @@ def _parameters(preset: str, recipe: Recipe) -> int:
 
 def _text_bytes(group: Domain) -> int:
     return sum(file.stat().st_size for corpus in group.corpora for file in corpus.files())
+
+
+def _store_bytes(top_k: int, temperatures: int, vocab_size: int) -> float:
+    from mtkd.distill.topk import bytes_per_token  # noqa: PLC0415 - numpy
+
+    return bytes_per_token(top_k, temperatures, vocab_size, SHORT_ROW)
 
 
 def _brought(node: Node, recipe: Recipe) -> Path:

@@ -29,6 +29,20 @@ def test_a_good_recipe_has_counts_and_no_problem(tmp_path: Path) -> None:
     assert "min of training" in found.facts["time"][0]
 
 
+def test_text_without_references_is_counted_and_takes_disk(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    alone = "".join(f"another sentence of it number {word}\n" for word in "abcdefgh")
+    (tmp_path / "text" / "alone.en").write_text(alone, encoding="utf-8")
+    corpora = (
+        "[{path: text/it.tsv, licence: MIT}, {reader: moses, source: text/alone.en, references: none, licence: MIT}]"
+    )
+    recipe = load_recipe(path, [f"domains.it.corpora={corpora}"])
+    found = found_in(recipe, tmp_path / "run")
+    assert found.problems == []
+    assert found.facts["it"][-1].startswith("8 sentences without references read, 8 kept for its teacher to translate")
+    assert disk_bytes(build_plan(recipe).nodes["transfer.it"], recipe) > 8 * 6e6
+
+
 def test_every_bad_text_is_listed(tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(tmp_path))
     (tmp_path / "text" / "it.tsv").write_bytes(b"src\ttgt\ncaf\xe9\tb\n")
