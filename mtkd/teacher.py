@@ -1,15 +1,14 @@
-"""Teacher-forced passes over a binarised split: what a teacher believes about every target token, into a top-k store.
+"""Teacher-forced passes over a binarised split: what one or several teachers believe about every target token.
 
-What it owns: running a fairseq model over rows in dataset order and reducing its softmax to a store's rows.
-What it must not know: recipes, the student. Why eval mode and float32: the beliefs are data, made once, and must not
-depend on dropout or on how a batch was composed.
-Shapes: B batch, T target length, N tokens, K kept entries, V vocabulary.
+What it owns: running fairseq models over rows, in batches of their own order, and giving back rows as they were asked
+for. What it must not know: recipes, the student, which rule chose the teachers. Why eval mode and float32: the beliefs
+are data, made once, and must not depend on dropout or on how a batch was composed.
+Shapes: B batch, T target length, N tokens, D width, K kept entries, V vocabulary.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,156 +20,129 @@ from torch import Tensor
 
 from mtkd import fairseq_model
 from mtkd.bundle import sha256_of
-from mtkd.corpus.subword import fingerprint
-from mtkd.distill.topk import StoreHeader, StoreWriter, TeacherRows, TopKStore, targets_checksum
-from mtkd.progress import Progress
+from mtkd.distill import beliefs
+from mtkd.distill.beliefs import Beliefs, Head
+from mtkd.distill.topk import TeacherRows
+from mtkd.errors import CheckpointError
 
-ROWS_PER_COMMIT = 2000
-"""Rows between two commits of a store: what a kill can cost."""
 TOKENS_PER_BATCH = 4096
-SAMPLED_ROWS = 200
-"""Rows on which the fidelity, which needs the dense softmax, is measured."""
+"""Padded tokens of the longer side."""
 FLOAT16_MIN = float(np.finfo(np.float16).min)
+LARGEST_TOP_K = 1024
+"""The largest `distill.top_k` of a recipe: further than that no coverage is measured."""
 
 
-class Beliefs(NamedTuple):
-    """What is kept of the teacher's softmax for N tokens, still in float32; S temperatures."""
+class DenseFigures(NamedTuple):
+    """What only the dense softmax can tell; means over tokens."""
 
-    ids_NK: Tensor
-    log_probs_NK: Tensor
-    log_tails_NS: Tensor
-    reference_N: Tensor
-
-
-def reduce_softmax(logits_NV: Tensor, target_N: Tensor, top_k: int, temperatures: Sequence[float]) -> Beliefs:
-    """The k largest log-probabilities, and for each temperature the log of what all others sum to.
-
-    The tail is summed over the excluded entries, never taken as 1 - sum(p).
-    """
-    logits_NV = logits_NV.float()
-    log_total_N = logits_NV.logsumexp(-1)
-    kept = logits_NV.topk(top_k, dim=-1)
-    reference_N = logits_NV.gather(1, target_N[:, None]).squeeze(1) - log_total_N
-    log_probs_NK = kept.values - log_total_N[:, None]
-    if top_k == logits_NV.size(1):
-        return Beliefs(
-            kept.indices,
-            log_probs_NK,
-            log_probs_NK.new_full((len(target_N), len(temperatures)), -torch.inf),
-            reference_N,
-        )
-    rest_NV = logits_NV.scatter(1, kept.indices, -torch.inf)
-    tails = [(rest_NV / t if t != 1.0 else rest_NV).logsumexp(-1) - log_total_N / t for t in temperatures]
-    return Beliefs(kept.indices, log_probs_NK, torch.stack(tails, dim=-1), reference_N)
+    fidelity: float
+    """KL(dense || stored) in nats."""
+    coverage_by_k: dict[int, float]
+    """Probability that the k likeliest entries hold, k = 1, 2, 4 ... LARGEST_TOP_K, as far as V goes."""
 
 
-def fidelity(logits_NV: Tensor, top_k: int) -> Tensor:
-    """KL(dense || stored) in nats [N], the stored tail being spread evenly over what is not kept.
+class Batch(NamedTuple):
+    """Some rows, side by side, as every teacher sees them before its output projection."""
 
-    sum_{j not in K} p_j log(p_j (V - k) / m): zero when nothing was lost by keeping only k entries.
-    """
-    log_p_NV = logits_NV.float().log_softmax(-1)
-    excluded = log_p_NV.size(1) - top_k
-    if excluded == 0:
-        return log_p_NV.new_zeros(len(log_p_NV))
-    rest_NV = log_p_NV.scatter(1, log_p_NV.topk(top_k, dim=-1).indices, -torch.inf)
-    log_m_N = rest_NV.logsumexp(-1)
-    spread_N: Tensor = log_m_N.exp() * (math.log(excluded) - log_m_N)
-    entropy_N: Tensor = torch.special.entr(rest_NV.exp()).sum(-1)
-    return spread_N - entropy_N
+    rows: list[int]
+    lengths: list[int]
+    """Target tokens of each row, end-of-sentence included."""
+    heads: list[Head]
+    target_N: Tensor
 
 
 class TeacherPass:
-    """One teacher over one binarised domain's train split."""
+    """One or several teachers over the train split of one binarised corpus."""
 
-    def __init__(self, model: Path, data: Path, dictionary: Path, source_lang: str, target_lang: str) -> None:
-        """Load model and rows; `data` is the fairseq-preprocess folder of one domain."""
+    def __init__(
+        self,
+        models: Mapping[str, Path],
+        weights: Mapping[str, float],
+        data: Path,
+        dictionary: Path,
+        source_lang: str,
+        target_lang: str,
+    ) -> None:
+        """Load the models that `weights` names, and the rows; `data` is a corpus' fairseq-preprocess folder.
+
+        Raises:
+            CheckpointError: as `fairseq_model.load_model`, or a model whose logits are not one matrix product.
+        """
+        assert abs(sum(weights.values()) - 1.0) < 1e-6, f"weights {dict(weights)} do not sum to 1"
         self.vocabulary = Dictionary.load(str(dictionary))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = fairseq_model.load_model(model, self.vocabulary, source_lang, target_lang).to(self.device)
+        self.weights = dict(weights)
+        self.digests = {name: sha256_of(models[name]) for name in weights}
+        self.models = {name: self._load(models[name], source_lang, target_lang) for name in weights}
         self.rows = load_rows(data, "train", self.vocabulary, source_lang, target_lang)
-        self.digest = sha256_of(model)
+
+    def _load(self, path: Path, source_lang: str, target_lang: str) -> Any:
+        model = fairseq_model.load_model(path, self.vocabulary, source_lang, target_lang).to(self.device)
+        if not isinstance(model.decoder.output_projection, torch.nn.Linear):
+            raise CheckpointError(
+                f"{path}: no plain output projection (adaptive softmax?), so it gives no probabilities to learn from; "
+                "use a teacher without --adaptive-softmax-cutoff"
+            )
+        return model
 
     @torch.no_grad()
-    def logits(self, rows: Sequence[int]) -> Iterator[tuple[list[int], list[int], Tensor, Tensor]]:
-        """Batches of (row numbers, their lengths, logits [N, V], targets [N]), longest rows first."""
+    def forward(self, rows: Sequence[int]) -> Iterator[Batch]:
+        """These rows in batches, longest first, run through every teacher up to its output projection."""
         for batch in batches(self.rows, rows):
             net_input = {name: value.to(self.device) for name, value in batch["net_input"].items()}
-            logits_BTV = self.model(**net_input)[0]
-            target_BT = batch["target"].to(self.device)
-            mask_BT = target_BT.ne(self.vocabulary.pad())
-            yield batch["id"].tolist(), mask_BT.sum(1).tolist(), logits_BTV[mask_BT], target_BT[mask_BT]
+            target = batch["target"].to(self.device).flatten()
+            wanted = target.ne(self.vocabulary.pad()).nonzero().squeeze(1)
+            heads = []
+            for name, model in self.models.items():
+                features_BTD = model(**net_input, features_only=True, return_all_hiddens=False)[0]
+                projection = model.decoder.output_projection
+                features_ND = features_BTD.flatten(0, 1).index_select(0, wanted)
+                heads.append(Head(features_ND, projection.weight, projection.bias, self.weights[name]))
+            lengths = batch["target"].ne(self.vocabulary.pad()).sum(1).tolist()
+            yield Batch(batch["id"].tolist(), lengths, heads, target.index_select(0, wanted))
 
-    def believe(self, rows: Sequence[int], top_k: int, temperatures: Sequence[float]) -> list[Beliefs]:
-        """Beliefs of these rows, one entry a row, in the order asked for."""
-        found: dict[int, Beliefs] = {}
-        for numbers, lengths, logits_NV, target_N in self.logits(rows):
-            beliefs = reduce_softmax(logits_NV, target_N, top_k, temperatures)
-            parts = [torch.split(values.cpu(), lengths) for values in beliefs]
-            found |= {row: Beliefs(*(part[place] for part in parts)) for place, row in enumerate(numbers)}
-        return [found[row] for row in rows]
+    @torch.no_grad()
+    def believe(self, rows: Sequence[int], top_k: int, temperatures: Sequence[float]) -> TeacherRows:
+        """What a store keeps of all target tokens of these rows, one after the other as asked for.
 
-    def fidelity(self, rows: Sequence[int], top_k: int) -> float:
-        """Mean `fidelity` over the tokens of these rows, in nats."""
-        values = torch.cat([fidelity(logits_NV, top_k) for _, _, logits_NV, _ in self.logits(rows)])
-        return float(values.mean())
+        Several teachers are mixed at the one temperature there must be, see `beliefs.reduce_mixture`.
 
+        Raises:
+            CheckpointError: a teacher whose output is not a number.
+        """
+        lengths = self.rows.tgt_sizes[list(rows)].astype(np.int64)
+        starts = dict(zip(rows, np.cumsum(lengths) - lengths, strict=True))
+        tokens = int(lengths.sum())
+        kept = TeacherRows(
+            np.empty((tokens, top_k), np.uint32),
+            np.empty((tokens, top_k), np.float16),
+            np.empty((tokens, len(temperatures)), np.float16),
+            np.empty(tokens, np.float16),
+        )
+        for batch in self.forward(rows):
+            found = beliefs.believe(batch.heads, batch.target_N, top_k, temperatures)
+            if found.log_probs_NK.isnan().any():
+                named = ", ".join(f"{name} (sha256 {digest[:8]})" for name, digest in self.digests.items())
+                raise CheckpointError(f"teacher {named}: its output is not a number; it diverged, train it anew")
+            spans = [np.arange(starts[row], starts[row] + n) for row, n in zip(batch.rows, batch.lengths, strict=True)]
+            places = np.concatenate(spans)
+            for array, values in zip(kept, _rounded(found, has_tail=top_k < len(self.vocabulary)), strict=True):
+                array[places] = values
+        return kept
 
-def capture(
-    teacher: TeacherPass,
-    store: Path,
-    *,
-    domain: str,
-    rule: str,
-    top_k: int,
-    temperatures: list[float],
-    progress: Progress,
-) -> TopKStore:
-    """Write the teacher's beliefs about every train row of its domain, continuing a killed capture."""
-    lengths = [int(length) for length in teacher.rows.tgt_sizes]
-    header = StoreHeader(
-        corpus=domain,
-        vocabulary=fingerprint(teacher.vocabulary.symbols[teacher.vocabulary.nspecial :]),
-        vocab_size=len(teacher.vocabulary),
-        targets=targets_checksum(teacher.rows.tgt[row].numpy() for row in range(len(lengths))),
-        teachers={domain: teacher.digest},
-        rule=rule,
-        rows=len(lengths),
-        tokens=sum(lengths),
-        top_k=min(top_k, len(teacher.vocabulary)),
-        temperatures=temperatures,
-    )
-    writer = StoreWriter(store, header, lengths)
-    while writer.rows_done < len(lengths):
-        last = min(writer.rows_done + ROWS_PER_COMMIT, len(lengths))
-        beliefs = teacher.believe(range(writer.rows_done, last), header.top_k, temperatures)
-        writer.append(last - writer.rows_done, _stored(beliefs))
-        progress.update(last, len(lengths), "rows")
-    return writer.finish()
-
-
-def capture_report(teacher: TeacherPass, store: TopKStore) -> dict[str, Any]:
-    """What the stored soft targets of a domain hold, as means over tokens; masses are probabilities, fidelity nats."""
-    header = store.header
-    rows = [store.row(row) for row in range(header.rows)]
-    mass = np.concatenate([np.exp(row.log_probs.astype(np.float64)).sum(-1) for row in rows])
-    tail = np.concatenate([np.exp(row.log_tails[:, 0].astype(np.float64)) for row in rows])
-    hits = np.concatenate([row.ids == teacher.rows.tgt[number].numpy()[:, None] for number, row in enumerate(rows)])
-    sample = np.unique(np.linspace(0, header.rows - 1, SAMPLED_ROWS).astype(int)).tolist()
-    payload = sum(getattr(rows[0], name).dtype.itemsize * getattr(rows[0], name)[0].size for name in rows[0]._fields)
-    return {
-        "teacher": next(iter(header.teachers)),
-        "rows": header.rows,
-        "tokens": header.tokens,
-        "top_k": header.top_k,
-        "temperature": header.temperatures[-1],
-        "coverage": float(mass.mean()),
-        "tail_mass": float(tail.mean()),
-        "top1_is_reference": float(hits[:, 0].mean()),
-        "reference_in_top_k": float(hits.any(-1).mean()),
-        "fidelity": teacher.fidelity(sample, header.top_k),
-        "bytes_per_token": payload + 2 * header.rows / header.tokens,
-    }
+    @torch.no_grad()
+    def dense_figures(self, rows: Sequence[int], top_k: int, temperature: float) -> DenseFigures:
+        """Fidelity and coverage of the teachers' (mixed) softmax at this temperature over the tokens of these rows."""
+        vocab_size = len(self.vocabulary)
+        counts = [2**power for power in range(LARGEST_TOP_K.bit_length()) if 2**power <= vocab_size]
+        nats, tokens, covered = 0.0, 0, torch.zeros(len(counts), dtype=torch.float64)
+        for batch in self.forward(rows):
+            for _, probs_CV in beliefs.mixture(batch.heads, temperature):
+                cumulated = probs_CV.topk(counts[-1]).values.cumsum(1).sum(0, dtype=torch.float64).cpu()
+                covered += cumulated[[count - 1 for count in counts]]
+                nats += float(beliefs.fidelity(probs_CV, top_k).sum(dtype=torch.float64))
+                tokens += len(probs_CV)
+        return DenseFigures(nats / tokens, dict(zip(counts, (covered / tokens).tolist(), strict=True)))
 
 
 def load_rows(
@@ -204,16 +176,12 @@ def batches(rows: LanguagePairDataset, wanted: Sequence[int]) -> Iterator[dict[s
         order = order[size:]
 
 
-def _stored(beliefs: list[Beliefs]) -> TeacherRows:
-    """float16 as stored; a finite floor keeps 0 * log 0 out of the loss (a true -inf only where k = V)."""
-    tails = torch.cat([row.log_tails_NS for row in beliefs])
-    floored = torch.where(tails.isinf() & (tails < 0), tails, tails.clamp_min(FLOAT16_MIN))
+def _rounded(found: Beliefs, *, has_tail: bool) -> TeacherRows:
+    """float16 as stored; a finite floor keeps 0 * log 0 out of the loss (the tail is a true -inf where k = V)."""
+    ids, log_probs, log_tails, reference = (values.cpu().numpy() for values in found)
     return TeacherRows(
-        ids=torch.cat([row.ids_NK for row in beliefs]).numpy(),
-        log_probs=torch.cat([row.log_probs_NK for row in beliefs]).clamp_min(FLOAT16_MIN).numpy().astype(np.float16),
-        log_tails=floored.numpy().astype(np.float16),
-        reference_log_probs=torch.cat([row.reference_N for row in beliefs])
-        .clamp_min(FLOAT16_MIN)
-        .numpy()
-        .astype(np.float16),
+        ids,
+        np.maximum(log_probs, FLOAT16_MIN).astype(np.float16),
+        (np.maximum(log_tails, FLOAT16_MIN) if has_tail else log_tails).astype(np.float16),
+        np.maximum(reference, FLOAT16_MIN).astype(np.float16),
     )

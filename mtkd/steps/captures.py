@@ -1,43 +1,50 @@
-"""The step capture: a teacher's beliefs about every training token of its domain."""
+"""The step capture: what the teachers that the weighting rule names believe about every training token of a corpus."""
 
 from __future__ import annotations
 
 from mtkd import train
+from mtkd.capture import capture as capture_rows
+from mtkd.capture import capture_report, failed_gates
 from mtkd.context import StepContext
 from mtkd.corpus.textfile import write_json
-from mtkd.distill.weighting import WEIGHTING_RULES
+from mtkd.distill.weighting import rule_text, stored_temperatures
+from mtkd.plan import teacher_node
 from mtkd.steps.files import CAPTURED, DATA, STORE
-from mtkd.teacher import TeacherPass, capture_report
-from mtkd.teacher import capture as capture_rows
+from mtkd.teacher import TeacherPass
 
 
 def capture(context: StepContext) -> None:
-    """Write the store of one domain, continuing a killed capture, and report what it holds."""
-    recipe, domain = context.recipe, context.slice["domain"]
-    rule = recipe.distill.weighting
-    # A rule that believed several teachers would need them mixed densely here; in_domain names one.
-    (teacher,) = WEIGHTING_RULES[rule](domain, list(recipe.domains))
-    data = context.parent("binarize") / DATA / domain
-    languages = recipe.languages
-    teacher_pass = TeacherPass(
-        context.parent(f"teacher.{teacher}") / train.MODEL,
+    """Write the store of one corpus, continuing a killed capture, and report what it holds."""
+    wanted, languages = context.slice, context.recipe.languages
+    corpus, domain, weights = wanted["corpus"], wanted["domain"], wanted["weights"]
+    temperatures = stored_temperatures(wanted["rule"], weights, wanted["temperatures"])
+    # A domain's text without references comes with the translations of its teacher, from a step of its own.
+    data = context.parent("binarize" if corpus == domain else f"transfer.{domain}") / DATA / corpus
+    teacher = TeacherPass(
+        {name: context.parent(teacher_node(context.recipe, name)) / train.MODEL for name in weights},
+        weights,
         data,
         data / f"dict.{languages.target}.txt",
         languages.source,
         languages.target,
     )
     store = capture_rows(
-        teacher_pass,
+        teacher,
         context.dir / STORE,
-        domain=domain,
-        rule=rule,
-        top_k=recipe.distill.top_k,
-        temperatures=sorted({1.0, recipe.distill.temperature}, key=lambda t: (t != 1.0, t)),
+        corpus=corpus,
+        rule=rule_text(wanted["rule"], weights),
+        top_k=wanted["top_k"],
+        temperatures=temperatures,
         progress=context.progress,
     )
-    report = capture_report(teacher_pass, store)
+    report = capture_report(teacher, store, references="given" if corpus == domain else "teacher")
     write_json(context.dir / CAPTURED, report)
     context.progress.message(
         f"k = {report['top_k']} keeps {report['coverage']:.0%} of the mass, "
         f"the top entry is the reference for {report['top1_is_reference']:.0%} of {report['tokens']:,} tokens"
     )
+    # Said now, while the other corpora are still to be captured; the student refuses to start.
+    for shortfall in failed_gates(
+        report, context.recipe.distill.gates, context.recipe.training.teacher.label_smoothing
+    ):
+        context.progress.warn(shortfall)
