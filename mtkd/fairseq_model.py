@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 import mtkd.fairseq_plugin  # noqa: F401  registers task and criterion, and allows argparse.Namespace
 from mtkd.checkpoint import read, vocabulary_rows, write, wrong_vocabulary
 from mtkd.errors import CheckpointError
+from mtkd.fairseq_plugin.criterion import WordKDCriterionConfig
 from mtkd.fairseq_plugin.task import MultiDomainTranslationConfig
 
 
@@ -50,13 +51,11 @@ def to_stock(source: Path, target: Path, *, source_lang: str, target_lang: str) 
     state = read(source)
     shape = state["args"] if state.get("args") is not None else state["cfg"]["model"]
     arguments = dict(vars(shape) if isinstance(shape, argparse.Namespace) else shape)
-    own = {item.name for item in fields(MultiDomainTranslationConfig)} - {
-        item.name for item in fields(TranslationConfig)
-    }
+    own = _names(MultiDomainTranslationConfig) - _names(TranslationConfig)
+    own |= _names(WordKDCriterionConfig) - _names(LabelSmoothedCrossEntropyCriterionConfig)
     paths = {"data", "save_dir", "restore_file", "finetune_from_model", "user_dir", "tensorboard_logdir", "log_file"}
-    own |= {"kd_weight", "kd_loss"}
     kept = {name: value for name, value in arguments.items() if name not in own | paths}
-    kept |= {"task": "translation", "criterion": "label_smoothed_cross_entropy", "arch": arguments["arch"]}
+    kept |= {"task": "translation", "criterion": "label_smoothed_cross_entropy", "optimizer": "adam"}
     kept |= {
         "source_lang": source_lang,
         "target_lang": target_lang,
@@ -90,6 +89,10 @@ def to_stock(source: Path, target: Path, *, source_lang: str, target_lang: str) 
     )
     tied = {tensor.data_ptr(): tensor.numel() for tensor in state["model"].values() if tensor.numel() > 1}
     return sum(tied.values())
+
+
+def _names(config: type) -> set[str]:
+    return {item.name for item in fields(config)}
 
 
 def _defaults(config: type, name: str, arguments: dict[str, Any]) -> dict[str, Any]:

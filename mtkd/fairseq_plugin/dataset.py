@@ -7,7 +7,7 @@ Shapes: B batch, T target length, K kept entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +72,19 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         stores: Mapping[str, TopKStore] | None = None,
         top_k: int = 0,
         temperature: float = 1.0,
+        needs_tail: bool = True,
         sampling: DomainSampling | None = None,
         shuffle: bool = True,
+        without_references: Collection[str] = (),
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        """`corpora`, `stores` and the weights are by name; a name that is not in `stores` has no soft targets."""
         self.corpora = dict(corpora)
         self.names = list(corpora)
         self.stores = dict(stores or {})
         self.top_k = top_k or min((store.header.top_k for store in self.stores.values()), default=0)
         self.temperature = temperature
+        self.needs_tail = needs_tail
         self.sampling = sampling
         self.shuffle = shuffle
         self._rows_of = {name: len(corpus) for name, corpus in corpora.items()}
@@ -87,6 +92,8 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         self._source_sizes = np.concatenate([np.asarray(corpus.src_sizes) for corpus in corpora.values()])
         self._target_sizes = np.concatenate([np.asarray(corpus.tgt_sizes) for corpus in corpora.values()])
         self._rows: Ints = np.arange(self._starts[-1])
+        self._has_reference = torch.tensor([name not in without_references for name in self.names])
+        self._loss_weights = self._mean_one(loss_weights) if loss_weights else None
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the rows of this epoch."""
@@ -115,15 +122,26 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         return sample
 
     def collater(self, samples: Sequence[dict[str, Any]], pad_to_length: Any = None) -> dict[str, Any]:
-        """fairseq's batch, plus `domain` [B] and, where there are stores, `soft_targets`."""
+        """fairseq's batch with `corpus`, `has_reference`, perhaps `loss_weight` [B], and perhaps `soft_targets`."""
         batch: dict[str, Any] = self.corpora[self.names[0]].collater(list(samples), pad_to_length=pad_to_length)
         if not batch:
             return batch
         corpus_B, place_B = self.locate(batch["id"].numpy())
-        batch["domain"] = torch.from_numpy(corpus_B)
+        batch["corpus"] = torch.from_numpy(corpus_B)
+        batch["has_reference"] = self._has_reference[batch["corpus"]]
+        if self._loss_weights is not None:
+            batch["loss_weight"] = self._loss_weights[batch["corpus"]]
         if self.stores:
             batch["soft_targets"] = self._soft_targets(corpus_B, place_B, batch["target"].shape[1])
         return batch
+
+    def _mean_one(self, weights: Mapping[str, float]) -> torch.Tensor:
+        """Loss weights by corpus [C], scaled so that the mean over the tokens of an epoch is 1."""
+        rows = np.array(list((self.sampling.counts(self._rows_of) if self.sampling else self._rows_of).values()))
+        lengths = [np.asarray(corpus.tgt_sizes).mean() for corpus in self.corpora.values()]
+        tokens = rows * np.array(lengths)
+        wanted = np.array([weights.get(name, 1.0) for name in self.names])
+        return torch.from_numpy(wanted * tokens.sum() / (wanted * tokens).sum()).float()
 
     def _soft_targets(self, corpus_B: Ints, place_B: Ints, length: int) -> dict[str, torch.Tensor]:
         """Stored rows [B, T, K] and [B, T]; `known` [B] is False for rows whose domain has no store.
@@ -141,7 +159,11 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
             if name not in self.stores or len(places) == 0:
                 continue
             fetched = self.stores[name].fetch(
-                place_B[places].tolist(), length=length, top_k=self.top_k, temperature=self.temperature
+                place_B[places].tolist(),
+                length=length,
+                top_k=self.top_k,
+                temperature=self.temperature,
+                needs_tail=self.needs_tail,
             )
             ids[places] = torch.from_numpy(fetched.ids_BTK)
             log_probs[places] = torch.from_numpy(fetched.log_probs_BTK)

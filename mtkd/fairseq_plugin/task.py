@@ -22,9 +22,12 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask, load_l
 from omegaconf import II
 
 from mtkd.corpus.subword import fingerprint
+from mtkd.distill.losses import TAILS
 from mtkd.distill.topk import TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
 from mtkd.fairseq_plugin.dataset import DomainSampling, MultiDomainDataset
+from mtkd.fairseq_plugin.online import OnlineTeachers
+from mtkd.recipe_text import TRANSFER
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +46,32 @@ class MultiDomainTranslationConfig(TranslationConfig):  # type: ignore[misc]
         default=1.0, metadata={"help": "p_d ~ (weight_d * rows_d)^(1/temperature); 1 = as the data is, large = equal"}
     )
     soft_targets: str = field(
-        default="{}", metadata={"help": "JSON object domain -> top-k store; rows of other domains train on NLL alone"}
+        default="{}",
+        metadata={
+            "help": "JSON object domain -> top-k store (DOMAIN_transfer for its --transfer text); others: NLL alone"
+        },
+    )
+    online_teachers: str = field(
+        default="{}",
+        metadata={
+            "help": "JSON object domain -> {checkpoint: share}, shares summing to 1: teachers that are run beside the "
+            "student, in place of --soft-targets"
+        },
+    )
+    transfer: str = field(
+        default="{}",
+        metadata={"help": "JSON object domain -> folder of a train set without references; its rows have lambda = 1"},
+    )
+    loss_weights: str = field(
+        default="{}", metadata={"help": "JSON object domain -> weight of its tokens in the loss, scaled to mean 1"}
     )
     soft_targets_top_k: int = field(
         default=0, metadata={"help": "entries a token to use of the store; a smaller k folds the rest; 0 = all stored"}
     )
     kd_temperature: float = field(default=1.0, metadata={"help": "T of T^2 * KL; must have been captured"})
+    kd_tail: ChoiceEnum(list(TAILS)) = field(  # type: ignore[valid-type]
+        default="bucket", metadata={"help": "what is done with the teacher's mass outside the kept entries"}
+    )
     bf16_autocast: ChoiceEnum(["auto", "on", "off"]) = field(  # type: ignore[valid-type]
         default="auto",
         metadata={"help": "bfloat16 autocast in forward; auto = where CPU (avx512_bf16, amx) or GPU is fast at it"},
@@ -64,7 +87,15 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
     def __init__(self, cfg: MultiDomainTranslationConfig, src_dict: Any, tgt_dict: Any) -> None:
         super().__init__(cfg, src_dict, tgt_dict)
         self.domains = domain_names(cfg.domains)
+        self.transfer = {
+            name + TRANSFER: (name, Path(path))
+            for name, path in _json_object(cfg.transfer, "--transfer", self.domains).items()
+        }
+        self.corpora = [*self.domains, *self.transfer]
+        """Every corpus of the train split; those of other splits are the first of them."""
         self.vocabulary = fingerprint(tgt_dict.symbols[tgt_dict.nspecial :])
+        self.online: OnlineTeachers | None = None
+        """Teachers to run, once the train split is loaded."""
 
     @classmethod
     def setup_task(cls, cfg: MultiDomainTranslationConfig, **kwargs: Any) -> "MultiDomainTranslationTask":
@@ -91,25 +122,48 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load one split of every domain; soft targets are joined to the train split only."""
-        corpora = {name: self._load_domain(name, split) for name in self.domains}
-        training = split == self.cfg.train_subset
-        sampling = DomainSampling(
-            weights=_json_object(self.cfg.sampling_weights, "--sampling-weights", self.domains),
-            temperature=self.cfg.sampling_temperature,
-            seed=self.cfg.seed,
-        )
+        folders = {name: Path(self.cfg.data) / name for name in self.domains}
+        if split != self.cfg.train_subset:
+            corpora = {name: self._load(folder, split) for name, folder in folders.items()}
+            self.datasets[split] = MultiDomainDataset(corpora, shuffle=split != "test")
+            return
+        folders |= {name: folder for name, (_, folder) in self.transfer.items()}
+        corpora = {name: self._load(folder, split) for name, folder in folders.items()}
+        stores = self._open_stores(corpora)
+        self.online = self._load_teachers(stores)
+        untaught = self.transfer.keys() - stores.keys() - (self.online.taught if self.online else set())
+        if untaught:
+            raise UsageError(
+                f"--transfer: {', '.join(sorted(untaught))} has no store in --soft-targets to learn from, "
+                "nor teachers in --online-teachers"
+            )
+        weights = {
+            flag: _json_object(text, flag, self.domains)
+            for flag, text in (
+                ("--sampling-weights", self.cfg.sampling_weights),
+                ("--loss-weights", self.cfg.loss_weights),
+            )
+        }
+        for of in weights.values():
+            of |= {name: of[domain] for name, (domain, _) in self.transfer.items() if domain in of}
         self.datasets[split] = MultiDomainDataset(
             corpora,
-            stores=self._open_stores(corpora) if training else None,
+            stores=stores,
             top_k=self.cfg.soft_targets_top_k,
             temperature=self.cfg.kd_temperature,
-            sampling=sampling if training else None,
-            shuffle=split != "test",
+            needs_tail=self._needs_tail,
+            sampling=DomainSampling(
+                weights=weights["--sampling-weights"],
+                temperature=self.cfg.sampling_temperature,
+                seed=self.cfg.seed,
+            ),
+            without_references=self.transfer.keys(),
+            loss_weights=weights["--loss-weights"],
         )
 
-    def _load_domain(self, name: str, split: str) -> Any:
+    def _load(self, folder: Path, split: str) -> Any:
         return load_langpair_dataset(
-            str(Path(self.cfg.data) / name),
+            str(folder),
             split,
             self.cfg.source_lang,
             self.src_dict,
@@ -126,23 +180,43 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
             shuffle=split != "test",
         )
 
+    @property
+    def _needs_tail(self) -> bool:
+        return bool(self.cfg.kd_tail != "renormalise")
+
     def _open_stores(self, corpora: dict[str, Any]) -> dict[str, TopKStore]:
         """Open each named store and hold it against this vocabulary and these very targets."""
         stores = {}
-        for name, path in _json_object(self.cfg.soft_targets, "--soft-targets", self.domains).items():
+        for name, path in _json_object(self.cfg.soft_targets, "--soft-targets", self.corpora).items():
             store = TopKStore.open(Path(path))
             targets = targets_checksum(corpora[name].tgt[row].numpy() for row in range(len(corpora[name])))
             store.require(vocabulary=self.vocabulary, targets=targets, corpus=name)
-            store.tail_column(self.cfg.kd_temperature)
+            if self._needs_tail or len(store.header.teachers) > 1:
+                store.tail_column(self.cfg.kd_temperature)
             if self.cfg.soft_targets_top_k > store.header.top_k:
                 raise StoreMismatch(
                     f"{path}: holds k = {store.header.top_k}, asked for {self.cfg.soft_targets_top_k}; "
                     "rerun step 'capture'"
                 )
             stores[name] = store
-        for name in self.domains:
-            logger.info("soft targets: domain=%s rows=%d store=%s", name, len(corpora[name]), name in stores)
+        for name, corpus in corpora.items():
+            logger.info("soft targets: corpus=%s rows=%d store=%s", name, len(corpus), name in stores)
         return stores
+
+    def _load_teachers(self, stores: dict[str, TopKStore]) -> OnlineTeachers | None:
+        shares = _json_object(self.cfg.online_teachers, "--online-teachers", self.corpora)
+        if not shares:
+            return None
+        if stores:
+            raise UsageError("--soft-targets and --online-teachers: give one of the two")
+        return OnlineTeachers(
+            shares,
+            self.corpora,
+            self,
+            vocabulary=self.vocabulary,
+            temperature=self.cfg.kd_temperature,
+            bf16=self.computes_in_bf16,
+        )
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
@@ -160,10 +234,13 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         optimizer.backward(loss)
         return loss, sample_size, logging_output
 
+    def computes_in_bf16(self, device: str) -> bool:
+        """Whether matrix products on this type of device are in bfloat16."""
+        return bool(self.cfg.bf16_autocast == "on" or (self.cfg.bf16_autocast == "auto" and fast_bf16(device)))
+
     def _autocast(self, sample: Any) -> contextlib.AbstractContextManager[Any]:
         device = sample["target"].device.type if sample else "cpu"
-        wanted = self.cfg.bf16_autocast == "on" or (self.cfg.bf16_autocast == "auto" and fast_bf16(device))
-        if not wanted or self.cfg.fp16:
+        if self.cfg.fp16 or not self.computes_in_bf16(device):
             return contextlib.nullcontext()
         return torch.autocast(device, dtype=torch.bfloat16)
 

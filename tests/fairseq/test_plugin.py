@@ -1,79 +1,23 @@
-"""Dataset and criterion: rows stay with their sentences, domains are drawn as asked, lambda means what it says."""
+"""Task and dataset: rows stay with their sentences, domains are drawn as asked, what does not fit is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fairseq.data import Dictionary
 
-from mtkd.corpus.subword import fingerprint
-from mtkd.distill.topk import StoreHeader, StoreWriter, TeacherRows, TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
-from mtkd.fairseq_model import load_model
-from mtkd.fairseq_plugin.criterion import WordKDCriterion
 from mtkd.fairseq_plugin.dataset import DomainSampling
-from mtkd.fairseq_plugin.task import MultiDomainTranslationConfig, MultiDomainTranslationTask, fast_bf16
-
-DOMAINS = ["bank", "river", "court"]
-K = 4
-
-
-def make_task(micro, **changes: Any) -> MultiDomainTranslationTask:
-    settings = {
-        "data": str(micro.data),
-        "source_lang": "en",
-        "target_lang": "de",
-        "domains": ",".join(DOMAINS),
-        "train_subset": "train",
-        "dataset_impl": None,
-        "seed": 1,
-        "fp16": False,
-    }
-    return MultiDomainTranslationTask.setup_task(MultiDomainTranslationConfig(**(settings | changes)))
-
-
-def write_store(micro, domain: str, path: Path, *, change: Callable[[StoreHeader], dict] | None = None) -> TopKStore:
-    """A store whose likeliest id is the reference itself, so that a misplaced row shows."""
-    dictionary = Dictionary.load(str(micro.dictionary))
-    task = make_task(micro, domains=domain)
-    task.load_dataset("valid")
-    rows = [task._load_domain(domain, "train").tgt[i].numpy() for i in range(len(task._load_domain(domain, "train")))]
-    lengths = [len(row) for row in rows]
-    header = {
-        "corpus": domain,
-        "vocabulary": fingerprint(dictionary.symbols[dictionary.nspecial :]),
-        "vocab_size": len(dictionary),
-        "targets": targets_checksum(rows),
-        "teachers": {domain: "d" * 64},
-        "rule": "in_domain",
-        "rows": len(rows),
-        "tokens": sum(lengths),
-        "top_k": K,
-        "temperatures": [1.0],
-    }
-    header |= change(header) if change else {}
-    writer = StoreWriter(path, StoreHeader(**header), lengths)
-    tokens = np.concatenate(rows)
-    ids = np.stack([tokens, *((tokens + n) % len(dictionary) for n in range(1, K))], axis=1).astype(np.uint16)
-    log_probs = np.log(np.tile([0.5, 0.2, 0.1, 0.1], (len(tokens), 1))).astype(np.float16)
-    tails = np.full((len(tokens), 1), np.log(0.1), dtype=np.float16)
-    writer.append(len(rows), TeacherRows(ids, log_probs, tails, log_probs[:, 0]))
-    return writer.finish()
+from mtkd.fairseq_plugin.task import fast_bf16
+from tests.fairseq.micro_task import DOMAINS, as_json, batch_of, make_task, write_store
 
 
 @pytest.fixture(scope="module")
 def stores(micro, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("stores")
     return {domain: write_store(micro, domain, root / domain).path for domain in ("bank", "court")}
-
-
-def as_json(stores: dict[str, Path]) -> str:
-    return "{" + ", ".join(f'"{name}": "{path}"' for name, path in stores.items()) + "}"
 
 
 def test_store_row_matches_sentence_after_shuffle(micro, stores) -> None:
@@ -86,7 +30,7 @@ def test_store_row_matches_sentence_after_shuffle(micro, stores) -> None:
         iterator = task.get_batch_iterator(dataset, max_tokens=300, seed=5, epoch=epoch)
         for batch in iterator.next_epoch_itr(shuffle=True):
             soft, target = batch["soft_targets"], batch["target"]
-            known = torch.tensor([DOMAINS[d] != "river" for d in batch["domain"].tolist()])
+            known = torch.tensor([DOMAINS[d] != "river" for d in batch["corpus"].tolist()])
             assert torch.equal(soft["known"], known)
             real = target.ne(task.tgt_dict.pad()) & known[:, None]
             assert torch.equal(soft["ids"][..., 0][real], target[real])
@@ -124,6 +68,21 @@ def test_larger_k_or_other_temperature_than_captured_is_refused(micro, stores) -
         make_task(micro, soft_targets=as_json(stores), kd_temperature=2.0).load_dataset("train")
 
 
+def test_temperature_that_was_not_captured_serves_renormalise_alone(micro, stores, tmp_path: Path) -> None:
+    """Without its tail the tempered row of one teacher can be had from T = 1, that of several mixed ones cannot."""
+    settings = {"domains": "bank", "kd_temperature": 2.0, "kd_tail": "renormalise"}
+    both = write_store(micro, "bank", tmp_path / "both", change=lambda header: {"temperatures": [1.0, 2.0]}).path
+    batches = [
+        batch_of(make_task(micro, **settings, soft_targets=as_json({"bank": path}))) for path in (both, stores["bank"])
+    ]
+    assert torch.equal(batches[0]["soft_targets"]["log_probs"], batches[1]["soft_targets"]["log_probs"])
+    assert batches[1]["soft_targets"]["log_tail"].isfinite().all()
+    two = {"bank": "d" * 64, "river": "e" * 64}
+    mixed = write_store(micro, "bank", tmp_path / "mixed", change=lambda header: {"teachers": two}).path
+    with pytest.raises(StoreMismatch, match="asked for T = 2"):
+        make_task(micro, **settings, soft_targets=as_json({"bank": mixed})).load_dataset("train")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -137,11 +96,6 @@ def test_larger_k_or_other_temperature_than_captured_is_refused(micro, stores) -
 def test_wrong_settings_of_the_task_are_named(micro, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_task(micro, **changes).load_dataset("train")
-
-
-def test_lambda_lies_between_0_and_1(micro) -> None:
-    with pytest.raises(UsageError, match="lambda lies between 0 and 1"):
-        criterion(make_task(micro), 1.5)
 
 
 def test_domains_with_other_dictionaries_are_refused(micro, tmp_path: Path) -> None:
@@ -189,97 +143,6 @@ def test_drawn_rows_are_real_rows_of_their_domain(micro) -> None:
         assert dataset.size(index) == (len(sample["source"]), len(sample["target"]))
         assert dataset.num_tokens(index) == dataset.num_tokens_vec(np.array([index]))[0]
     assert not dataset.can_reuse_epoch_itr_across_epochs
-
-
-def batch_of(task: MultiDomainTranslationTask) -> dict[str, Any]:
-    task.load_dataset("train")
-    dataset = task.dataset("train")
-    return dataset.collater([dataset[i] for i in range(0, len(dataset), 17)])
-
-
-def criterion(task: MultiDomainTranslationTask, kd_weight: float) -> WordKDCriterion:
-    return WordKDCriterion(task, False, 0.1, kd_weight, "forward_kl")
-
-
-@pytest.fixture(scope="module")
-def model(micro, trained):
-    return load_model(trained.checkpoint, Dictionary.load(str(micro.dictionary)), "en", "de")
-
-
-def loss_and_gradient(model, task, sample: dict[str, Any], kd_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
-    model.train()
-    model.zero_grad()
-    loss, _, _ = criterion(task, kd_weight)(model, sample)
-    loss.backward()
-    return loss.detach(), model.decoder.embed_tokens.weight.grad.clone()
-
-
-def test_at_weight_one_labels_do_not_matter(micro, stores, model) -> None:
-    """Design invariant 4, through model and criterion; the decoder's input stays as it was."""
-    task = make_task(micro, domains="bank,court", soft_targets=as_json(stores))
-    sample = batch_of(task)
-    before = loss_and_gradient(model, task, sample, 1.0)
-    target = sample["target"]
-    other = torch.where(target.eq(task.tgt_dict.pad()), target, (target + 7) % 400 + 4)
-    after = loss_and_gradient(model, task, sample | {"target": other}, 1.0)
-    assert torch.equal(before[0], after[0])
-    assert torch.equal(before[1], after[1])
-    assert not torch.equal(before[0], loss_and_gradient(model, task, sample | {"target": other}, 0.5)[0])
-
-
-def test_dev_loss_is_the_same_for_every_lambda(micro, stores, model) -> None:
-    """Design invariant 5: checkpoints of every lambda are chosen by the same number."""
-    task = make_task(micro, soft_targets=as_json(stores))
-    sample = batch_of(task)
-    model.eval()
-    losses = [criterion(task, weight)(model, sample)[0].item() for weight in (0.0, 0.5, 1.0)]
-    assert len(set(losses)) == 1
-
-
-def test_padding_adds_nothing(micro, stores, model) -> None:
-    task = make_task(micro, soft_targets=as_json(stores))
-    task.load_dataset("train")
-    dataset = task.dataset("train")
-    samples = [dataset[0], dataset[5], dataset[200]]
-    model.eval()
-    model.zero_grad()
-    together = criterion(task, 0.0)(model, dataset.collater(samples))[0]
-    alone = sum(criterion(task, 0.0)(model, dataset.collater([sample]))[0] for sample in samples)
-    assert together.item() == pytest.approx(alone.item(), rel=1e-5)
-
-
-def test_per_domain_sums_add_up_and_every_domain_is_logged(micro, stores, model) -> None:
-    task = make_task(micro, soft_targets=as_json(stores))
-    task.load_dataset("train")
-    dataset = task.dataset("train")
-    model.train()
-    _, size, log = criterion(task, 0.5)(model, dataset.collater([dataset[0], dataset[1]]))
-    assert {key for key in log if key.startswith("nll.")} == {f"nll.{name}" for name in DOMAINS}
-    assert log["nll.river"] == 0
-    assert log["tokens.bank"] == size == log["soft_tokens"] == log["ntokens"]
-    assert log["nll.bank"].item() == pytest.approx(log["nll_loss"].item())
-
-
-def test_full_top_k_through_the_criterion_has_no_tail(micro, model, tmp_path: Path) -> None:
-    """k = V equals dense KL: the criterion drops the tail's atom when every symbol is kept."""
-    task = make_task(micro, domains="bank")
-    sample = batch_of(task)
-    size = len(task.tgt_dict)
-    generator = torch.Generator().manual_seed(0)
-    teacher = torch.randn(*sample["target"].shape, size, generator=generator).log_softmax(-1)
-    ids = teacher.argsort(-1, descending=True)
-    soft = {
-        "ids": ids,
-        "log_probs": teacher.gather(-1, ids),
-        "log_tail": torch.full(sample["target"].shape, -torch.inf),
-        "known": torch.ones(len(ids), dtype=torch.bool),
-    }
-    model.train()
-    loss, _, _ = criterion(task, 1.0)(model, sample | {"soft_targets": soft})
-    with torch.no_grad():
-        logits = model(**sample["net_input"])[0]
-    dense = torch.nn.functional.kl_div(logits.log_softmax(-1), teacher, log_target=True, reduction="none").sum(-1)
-    assert loss.item() == pytest.approx(dense[sample["target"].ne(task.tgt_dict.pad())].sum().item(), rel=1e-5)
 
 
 def test_bf16_is_automatic_only_where_the_processor_has_it() -> None:

@@ -15,8 +15,7 @@ import torch
 from mtkd import checkpoint, train
 from mtkd.errors import MtkdError
 from mtkd.progress import Progress
-
-DOMAINS = ["bank", "river", "court"]
+from tests.fairseq.micro_task import DOMAINS, distance, train_here
 
 
 def losses(rows, split="train", key="loss"):
@@ -28,21 +27,20 @@ def test_zero_kd_weight_equals_stock_training(micro, tmp_path: Path, fairseq_tra
     ours = micro.train_args(tmp_path / "ours", updates=100, domains=["bank"])
     stock = [*ours]
     stock[0] = str(micro.data / "bank")
-    for flag in ("--user-dir", "--task", "--domains", "--criterion", "--save-dir"):
+    for flag in ("--user-dir", "--task", "--domains", "--criterion", "--optimizer", "--save-dir"):
         place = stock.index(flag)
         del stock[place : place + 2]
-    stock += ["--task", "translation", "--criterion", "label_smoothed_cross_entropy"]
+    stock += ["--task", "translation", "--criterion", "label_smoothed_cross_entropy", "--optimizer", "adam"]
     stock += ["--save-dir", str(tmp_path / "stock")]
-    mine, theirs = fairseq_train(ours), fairseq_train(stock)
+    mine, theirs = train_here(ours), fairseq_train(stock)
     assert len(losses(mine)) == len(losses(theirs)) == 100
     for key in ("loss", "nll_loss"):
         # fairseq prints three decimals, we print four
         assert losses(mine, key=key) == pytest.approx(losses(theirs, key=key), rel=1e-4, abs=6e-4)
         assert losses(mine, "valid", key) == pytest.approx(losses(theirs, "valid", key), rel=1e-4, abs=6e-4)
-    ours_model = torch.load(tmp_path / "ours" / "checkpoint_last.pt", weights_only=True)["model"]
-    stock_model = torch.load(tmp_path / "stock" / "checkpoint_last.pt", weights_only=True)["model"]
-    for name, weights in stock_model.items():
-        assert torch.allclose(ours_model[name], weights, rtol=1e-4, atol=1e-5), name
+    models = [checkpoint.read(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("ours", "stock")]
+    # All weights together: Adam makes steps of full size out of gradients that are nothing but rounding.
+    assert distance(*models) < 2e-4
 
 
 def test_log_has_every_domains_dev_loss_and_their_mean(trained) -> None:
@@ -57,7 +55,7 @@ def test_training_learns(trained) -> None:
     assert nll[-1] < nll[0] - 1.0
 
 
-def test_resume_after_kill_9_equals_an_uninterrupted_run(micro, tmp_path: Path, fairseq_train) -> None:
+def test_resume_after_kill_9_equals_an_uninterrupted_run(micro, tmp_path: Path) -> None:
     def args(name: str) -> list[str]:
         argv = micro.train_args(tmp_path / name / "checkpoints", updates=30, domains=DOMAINS, sampled=True)
         argv[argv.index("--save-interval-updates") + 1] = "10"
@@ -87,10 +85,10 @@ def test_resume_after_kill_9_equals_an_uninterrupted_run(micro, tmp_path: Path, 
     assert [row["update"] for row in train.read_metrics(metrics) if row["split"] == "train"] == list(range(1, 31))
 
 
-def test_truncated_last_checkpoint_falls_back_to_a_whole_one(micro, tmp_path: Path, fairseq_train) -> None:
+def test_truncated_last_checkpoint_falls_back_to_a_whole_one(micro, tmp_path: Path) -> None:
     argv = micro.train_args(tmp_path, updates=12, domains=["bank"])
     argv[argv.index("--save-interval-updates") + 1] = "5"
-    fairseq_train(argv)
+    train_here(argv)
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(last.read_bytes()[:-1000])
     train.repair_last_checkpoint(tmp_path)
@@ -124,10 +122,10 @@ def test_average_is_the_mean_of_the_last_checkpoints(micro, tmp_path: Path) -> N
     assert "last_optimizer_state" not in checkpoint.read(model)
 
 
-def test_bf16_autocast_trains_and_keeps_float32_weights(micro, tmp_path: Path, fairseq_train) -> None:
+def test_bf16_autocast_trains_and_keeps_float32_weights(micro, tmp_path: Path) -> None:
     argv = micro.train_args(tmp_path, updates=6, domains=DOMAINS)
-    rows = fairseq_train([*argv, "--bf16-autocast", "on"])
-    exact = fairseq_train([*micro.train_args(tmp_path / "exact", updates=6, domains=DOMAINS), "--bf16-autocast", "off"])
+    rows = train_here([*argv, "--bf16-autocast", "on"])
+    exact = train_here([*micro.train_args(tmp_path / "exact", updates=6, domains=DOMAINS), "--bf16-autocast", "off"])
     assert losses(rows) != losses(exact)
     assert losses(rows) == pytest.approx(losses(exact), rel=0.02)
     weights = checkpoint.read(tmp_path / "checkpoint_last.pt")["model"]
