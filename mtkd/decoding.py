@@ -1,4 +1,4 @@
-"""Translation of evaluation text with a converted model, the way the service decodes it.
+"""Translation of text with a converted model, the way the service decodes it.
 
 What it owns: subword text in and out of CTranslate2. What it must not know: fairseq, recipes, HTTP.
 Why CTranslate2 and not fairseq's generator: scores are then of the very model that is served, at a third of the time.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import ctranslate2
 import sentencepiece
@@ -28,6 +29,13 @@ class Beam:
     length_penalty: float
 
 
+class Hypothesis(NamedTuple):
+    """The best translation found; `cut_off` where the limit on its length ended it, and not the model."""
+
+    text: str
+    cut_off: bool
+
+
 class Decoder:
     """A CTranslate2 model with its SentencePiece model."""
 
@@ -42,26 +50,33 @@ class Decoder:
         return pieces
 
     def translate(self, lines: Sequence[str], beam: Beam) -> list[str]:
-        """The best hypothesis of each line, as text.
+        """The best hypothesis of each line, as text."""
+        return [hypothesis.text for hypothesis in self.hypotheses(lines, beam)]
 
-        A hypothesis ends at twice the length of the chunk's longest source and some pieces more: a model that loops
-        would otherwise decode to the last position, and an early model loops on most sentences.
+    def hypotheses(self, lines: Sequence[str], beam: Beam) -> list[Hypothesis]:
+        """The best hypothesis of each line.
+
+        It ends at twice the length of the chunk's longest source and some pieces more: a model that loops would
+        otherwise decode to the last position, and an early model loops on most sentences.
         """
         sources = self.pieces(lines)
-        texts = [""] * len(sources)
+        found = [Hypothesis("", False)] * len(sources)
         order = sorted(range(len(sources)), key=lambda line: len(sources[line]))
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
+            limit = min(MAX_PIECES, 2 * len(sources[chunk[-1]]) + EXTRA_PIECES)
             results = self.model.translate_batch(
                 [sources[line] for line in chunk],
                 beam_size=beam.size,
                 length_penalty=beam.length_penalty,
                 max_input_length=MAX_PIECES,
-                max_decoding_length=min(MAX_PIECES, 2 * len(sources[chunk[-1]]) + EXTRA_PIECES),
+                max_decoding_length=limit,
             )
-            for line, text in zip(chunk, self.subword.decode([each.hypotheses[0] for each in results]), strict=True):
-                texts[line] = text
-        return texts
+            best = [result.hypotheses[0] for result in results]
+            for line, pieces, text in zip(chunk, best, self.subword.decode(best), strict=True):
+                # A hypothesis that the model ended is shorter: its end, which is not returned, took a step too.
+                found[line] = Hypothesis(text, len(pieces) >= limit)
+        return found
 
     def nll(self, sources: Sequence[str], targets: Sequence[str]) -> float:
         """Negative log-likelihood of the targets in nats a token, EOS included, under teacher forcing."""

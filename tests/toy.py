@@ -63,8 +63,12 @@ def write_toy(
     generic_updates: int = 300,
     teacher_updates: int = 200,
     student_updates: int = 300,
+    transfer_sentences: int = 0,
 ) -> Path:
-    """Write text and recipe of `toy` into a folder; the path of its recipe.yaml."""
+    """Write text and recipe of `toy` into a folder; the path of its recipe.yaml.
+
+    The first domain also has so many sentences without references.
+    """
     training = {"learning_rate": 0.003, "warmup_updates": 30, "label_smoothing": 0.0, "max_tokens": 2000}
     return _write(
         folder,
@@ -77,11 +81,15 @@ def write_toy(
             "teacher": training | {"updates": teacher_updates, "validate_every": 100},
             "student": training | {"updates": student_updates, "validate_every": 100},
         },
+        transfer_sentences=transfer_sentences,
     )
 
 
-def write_micro(folder: Path, *, domains: int = 3) -> Path:
-    """Write text and recipe of `micro`: the toy's first domains, little text, 5 updates a model; its recipe.yaml."""
+def write_micro(folder: Path, *, domains: int = 3, transfer_sentences: int = 0) -> Path:
+    """Write text and recipe of `micro`: the toy's first domains, little text, 5 updates a model; its recipe.yaml.
+
+    The first domain also has so many sentences without references.
+    """
     training = {"updates": 5, "validate_every": 5, "warmup_updates": 2, "learning_rate": 0.001, "max_tokens": 500}
     return _write(
         folder,
@@ -91,6 +99,9 @@ def write_micro(folder: Path, *, domains: int = 3) -> Path:
         split={"test": 0.1, "dev": 0.1, "minimum": 5},
         training=dict.fromkeys(("generic", "teacher", "student"), training),
         domains=domains,
+        transfer_sentences=transfer_sentences,
+        # No teacher is worth learning from after 5 updates.
+        distill={"gates": {"coverage": 0.15, "reference_in_top_k": 0.15}},
     )
 
 
@@ -103,6 +114,8 @@ def _write(
     split: dict[str, Any],
     training: dict[str, dict[str, Any]],
     domains: int = len(DOMAINS),
+    transfer_sentences: int = 0,
+    distill: dict[str, Any] | None = None,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -115,6 +128,13 @@ def _write(
         register: {"corpora": [{"path": f"{register}.tsv", "licence": "CC0-1.0"}], "split": split}
         for register in language.translation
     }
+    if transfer_sentences:
+        # Drawn last, so that all other text stays as it is without it.
+        sentences = (language.sentence(rng, DOMAINS[0]) for _ in range(transfer_sentences))
+        alone = folder / f"{DOMAINS[0]}_alone.en"
+        alone.write_text("".join(f"{source}\n" for source, _ in sentences), encoding="utf-8")
+        corpus = {"reader": "moses", "source": alone.name, "references": "none", "licence": "CC0-1.0"}
+        groups[DOMAINS[0]]["corpora"].append(corpus)
     recipe = {
         "name": name,
         "languages": {"source": "en", "target": "de"},
@@ -124,6 +144,7 @@ def _write(
         "model": {"teacher": "tiny", "student": "tiny", "fairseq_args": FAIRSEQ_ARGS},
         "training": training,
         "generic": {"text": "general"},
+        "distill": distill or {},
         "seed": seed,
     }
     path = folder / "recipe.yaml"

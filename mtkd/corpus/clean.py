@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from mtkd.corpus.readers import count_pairs, read_corpus
 from mtkd.corpus.textfile import read_lines, write_json, writing
 from mtkd.errors import CorpusError
-from mtkd.recipe import Domain, Filters, Recipe
+from mtkd.recipe import Recipe
+from mtkd.recipe_text import Domain, Filters
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +120,11 @@ def _clean_group(
     read = source_words = target_words = 0
     dropped = Counter(dict.fromkeys(["empty", *FILTERS, "duplicate"], 0))
     seen: set[bytes] = set()
-    total = sum(count_pairs(corpus) for corpus in domain.corpora) if progress else 0
+    corpora = domain.with_references(True)
+    total = sum(count_pairs(corpus) for corpus in corpora) if progress else 0
     with writing(path) as file:
         file.write("\t".join(HEADER) + "\n")
-        for index, corpus in enumerate(domain.corpora):
+        for index, corpus in enumerate(corpora):
             for pair in read_corpus(corpus):
                 read += 1
                 if progress and read % _REPORT_EVERY == 0:
@@ -148,7 +150,7 @@ def _clean_group(
         "read": read,
         "kept": len(seen),
         "dropped": dict(dropped),
-        "licences": sorted({corpus.licence for corpus in domain.corpora}),
+        "licences": sorted({corpus.licence for corpus in corpora}),
         "words": {recipe.languages.source: source_words, recipe.languages.target: target_words},
     }
     return counts, hashlib.blake2b(b"".join(sorted(seen))).digest()

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from mtkd.corpus.textfile import count_lines, read_lines
 from mtkd.errors import CorpusError
-from mtkd.recipe import Corpus
+from mtkd.recipe_text import Corpus
 
 
 class Pair(NamedTuple):
-    """A source sentence, its translation, and the document they are from ("" where that is unknown)."""
+    """A source sentence, its translation ("" where there is none), and their document ("" where that is unknown)."""
 
     source: str
     target: str
@@ -47,7 +47,7 @@ def read_tsv(corpus: Corpus) -> Iterator[Pair]:
     lines = read_lines(path)
     header = next(lines).split("\t")
     source = _column(path, header, corpus.columns.source)
-    target = _column(path, header, corpus.columns.target)
+    target = None if corpus.references == "none" else _column(path, header, corpus.columns.target)
     document = None if corpus.columns.document is None else _column(path, header, corpus.columns.document)
     number = 1
     for number, line in enumerate(lines, 2):
@@ -56,14 +56,18 @@ def read_tsv(corpus: Corpus) -> Iterator[Pair]:
             raise CorpusError(
                 f"{path}: line {number}: {len(fields)} tab-separated fields, but the header has {len(header)}"
             )
-        yield Pair(fields[source], fields[target], "" if document is None else fields[document])
+        yield Pair(*("" if column is None else fields[column] for column in (source, target, document)))
     if number == 1:
         raise CorpusError(f"{path}: a header and no rows")
 
 
 def read_moses(corpus: Corpus) -> Iterator[Pair]:
-    """Two files with a sentence a line, line i of one being the translation of line i of the other."""
-    source_path, target_path = _required(corpus.source), _required(corpus.target)
+    """Two files with a sentence a line, line i of one being the translation of line i of the other; or one alone."""
+    source_path = _required(corpus.source)
+    if corpus.references == "none":
+        yield from (Pair(source, "", "") for source in read_lines(source_path))
+        return
+    target_path = _required(corpus.target)
     for source, target in zip_longest(read_lines(source_path), read_lines(target_path)):
         if source is None or target is None:
             raise CorpusError(

@@ -20,7 +20,8 @@ from mtkd.corpus.clean import CleanRow, read_cleaned
 from mtkd.corpus.leakage import LEAKS, GroupedPair, HeldOut, fold
 from mtkd.corpus.textfile import read_lines, write_json, writing
 from mtkd.errors import CorpusError
-from mtkd.recipe import Domain, Languages, Recipe, Split
+from mtkd.recipe import Recipe
+from mtkd.recipe_text import Domain, Languages, Split
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from mtkd.corpus.leakage import GroupedPair
 from mtkd.corpus.split import SIDES, read_side
 from mtkd.corpus.textfile import count_lines, read_lines, write_bytes, write_json, writing
 from mtkd.errors import CorpusError
-from mtkd.recipe import Languages, Recipe
+from mtkd.recipe import Recipe
+from mtkd.recipe_text import Languages
 
 logger = logging.getLogger(__name__)
 

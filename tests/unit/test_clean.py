@@ -12,7 +12,7 @@ import pytest
 
 from mtkd.corpus.clean import FILTERS, clean_corpora, normalise, read_cleaned, reason_to_drop
 from mtkd.errors import CorpusError
-from mtkd.recipe import Filters
+from mtkd.recipe_text import Filters
 from tests.unit.corpus_text import recipe_of, write_tsv
 
 
@@ -95,6 +95,14 @@ def test_counts_say_what_became_of_every_pair(tmp_path: Path) -> None:
         ("f", "g h", "", 1),
     ]
     assert seen == [("x", 7, 7)]
+
+
+def test_text_without_references_is_left_to_the_step_that_translates_it(tmp_path: Path) -> None:
+    given = {"path": write_tsv(tmp_path / "a.tsv", [("one", "eins")]), "licence": "MIT"}
+    alone = {"path": write_tsv(tmp_path / "b.tsv", [["two"]], "src"), "references": "none", "licence": "CC0-1.0"}
+    counts = clean_corpora(recipe_of({"x": {"corpora": [alone, given]}}), tmp_path / "out")
+    assert (counts["x"]["read"], counts["x"]["licences"]) == (1, ["MIT"])
+    assert list(read_cleaned(tmp_path / "out" / "x.tsv")) == [("one", "eins", "", 0)]
 
 
 def test_progress_is_told_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

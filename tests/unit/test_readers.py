@@ -10,7 +10,7 @@ import pytest
 from mtkd.corpus.readers import READERS, Pair, count_pairs, read_corpus
 from mtkd.corpus.textfile import writing
 from mtkd.errors import CorpusError
-from mtkd.recipe import Corpus
+from mtkd.recipe_text import Corpus
 
 
 def tsv(path: Path, content: bytes, **columns: str) -> Corpus:
@@ -61,6 +61,25 @@ def test_moses_pairs_line_by_line(tmp_path: Path) -> None:
     corpus = moses(tmp_path, b"one\n\nthree\n", b"eins\nzwei\ndrei")
     assert [pair[:2] for pair in read_corpus(corpus)] == [("one", "eins"), ("", "zwei"), ("three", "drei")]
     assert count_pairs(corpus) == 3
+
+
+def test_text_without_references_needs_only_its_source(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("file\tsrc\nd1\tone\nd2\t\n")
+    (tmp_path / "a.en").write_text("one\n\ntwo\n")
+    table = {"path": tmp_path / "a.tsv", "columns": {"document": "file"}}
+    files = {"reader": "moses", "source": tmp_path / "a.en"}
+    found = []
+    for fields in (table, files):
+        corpus = Corpus.model_validate({**fields, "references": "none", "licence": "CC0-1.0"})
+        found.append(list(read_corpus(corpus)))
+        assert count_pairs(corpus) == len(found[-1])
+    assert found[0] == [Pair("one", "", "d1"), Pair("", "", "d2")]
+    assert found[1] == [Pair("one", "", ""), Pair("", "", ""), Pair("two", "", "")]
+
+
+def test_a_target_column_beside_text_without_references_is_not_read(tmp_path: Path) -> None:
+    corpus = tsv(tmp_path / "a.tsv", b"src\ttgt\none\teins\n").model_copy(update={"references": "none"})
+    assert list(read_corpus(corpus)) == [Pair("one", "", "")]
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (2, 5)])
