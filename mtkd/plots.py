@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+Curves = dict[str, list[tuple[float, float]]]
+"""Label -> (x, y) pairs."""
 TEXT = "#010203"
 """Stands for the page's text colour: replaced by `currentColor`."""
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
@@ -106,38 +108,118 @@ def domain_curves(metrics: dict[str, list[dict[str, Any]]], domains: list[str]) 
     panels = {domain: curves for domain, curves in panels.items() if curves}
     if not panels:
         return ""
+    ends = " ".join(f"{domain}: {_ends(curves)}." for domain, curves in panels.items())
+    alt = f"Dev NLL of each domain, student and mixed fine-tuning. {ends}"
+    return _panels("domains", alt, panels, ylabel="dev NLL (bits a token)", label=_label)
+
+
+def sweep_curves(found: dict[str, Any]) -> str:
+    """Macro BLEU and NLL on dev by kd_weight, one line a temperature; `found` is `sweep.compare_points`'s result.
+
+    All temperatures share the point without teachers. Where one kd_weight was tried alone, it is the line, and the
+    temperature goes along the axis. Returns "" where there is nothing to draw.
+    """
+    points = list(found.get("points", {}).values())
+    if not points:
+        return ""
+    axis = _sweep_axis(points)
+    bleu = _sweep_lines(points, [point["macro"]["bleu"]["score"] for point in points])
+    nll = _sweep_lines(points, [point["nll"]["all"] if point["nll"] else None for point in points])
+    with _style("sweep"):
+        figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+        for place, (title, lines) in enumerate({"macro BLEU": bleu, "NLL (bits a token)": nll}.items(), start=1):
+            axes = figure.add_subplot(1, 2, place)
+            for index, (name, line) in enumerate(lines.items()):
+                _line(axes, line, name, index)
+            _label_sweep(axes, points)
+            axes.set_ylabel(f"{title} on dev")
+            if place == 1:
+                figure.legend(loc="outside upper center", ncols=4)
+        numbers = f"Macro BLEU: {_values(bleu)}. NLL in bits a token: {_values(nll)}."
+        return _svg(figure, "sweep", f"Dev scores of the sweep by {axis}. {numbers}")
+
+
+def sweep_domain_curves(found: dict[str, Any]) -> str:
+    """BLEU on dev by kd_weight, one panel a domain, lines as in `sweep_curves`; "" where there is nothing to draw."""
+    points = list(found.get("points", {}).values())
+    if not points:
+        return ""
+    panels = {
+        domain: _sweep_lines(points, [point["scores"]["bleu"][domain]["score"] for point in points])
+        for domain in found["domains"]
+    }
+    numbers = " ".join(f"{domain}: {_values(lines)}." for domain, lines in panels.items())
+    alt = f"Dev BLEU of each domain by {_sweep_axis(points)}. {numbers}"
+    return _panels("sweep-domains", alt, panels, ylabel="BLEU on dev", label=lambda axes: _label_sweep(axes, points))
+
+
+def _sweep_axis(points: list[dict[str, Any]]) -> str:
+    """What goes along the axis: the temperature only where nothing else differs."""
+    return "kd_weight" if len({point["kd_weight"] for point in points}) > 1 else "temperature"
+
+
+def _sweep_lines(points: list[dict[str, Any]], values: list[float | None]) -> Curves:
+    """Label -> (place on the axis, value), one line a level of what is not on it; an unknown value is left out."""
+    axis = _sweep_axis(points)
+    other = "temperature" if axis == "kd_weight" else "kd_weight"
+    lines: Curves = {}
+    for level in sorted({point[other] for point in points if point["kd_weight"]}) or [points[0][other]]:
+        line = [
+            (point[axis], value)
+            for point, value in zip(points, values, strict=True)
+            if value is not None and (point[other] == level or not point["kd_weight"])
+        ]
+        if line:
+            lines[f"{other} {level:g}"] = sorted(line)
+    return lines
+
+
+def _label_sweep(axes: Axes, points: list[dict[str, Any]]) -> None:
+    axis = _sweep_axis(points)
+    axes.set_xlabel("kd_weight (0: no teachers)" if axis == "kd_weight" else axis)
+    places = sorted({point[axis] for point in points})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+
+
+def _values(lines: Curves) -> str:
+    return "; ".join(f"{name}: " + ", ".join(f"{y:.2f} at {x:g}" for x, y in line) for name, line in lines.items())
+
+
+def _panels(name: str, alt: str, panels: dict[str, Curves], *, ylabel: str, label: Callable[[Axes], None]) -> str:
+    """One small plot a title, three a row; a line has the same colour in all of them."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with _style("domains"):
+    lines = list(dict.fromkeys(line for curves in panels.values() for line in curves))
+    shown: dict[str, Any] = {}
+    with _style(name):
         figure = Figure(figsize=(1.0 + 2.4 * columns, 0.6 + 2.1 * rows), layout="constrained")
-        for place, (domain, curves) in enumerate(panels.items(), start=1):
+        for place, (title, curves) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(rows, columns, place)
-            for index, model in enumerate(("student", "mixed")):
-                if model in curves:
-                    _line(axes, curves[model], model, index)
-            axes.set_title(domain, fontsize=10)
-            _label(axes)
+            for line, curve in curves.items():
+                _line(axes, curve, line, lines.index(line))
+            axes.set_title(title, fontsize=10)
+            label(axes)
             if place % columns == 1 or columns == 1:
-                axes.set_ylabel("dev NLL (bits a token)")
-            if place == 1:
-                axes.legend()
-        ends = " ".join(f"{domain}: {_ends(curves)}." for domain, curves in panels.items())
-        return _svg(figure, "domains", f"Dev NLL of each domain, student and mixed fine-tuning. {ends}")
+                axes.set_ylabel(ylabel)
+            handles, titles = axes.get_legend_handles_labels()
+            shown |= dict(zip(titles, handles, strict=True))
+        figure.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=4)
+        return _svg(figure, name, alt)
 
 
-def _curve(rows: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+def _curve(rows: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
     """The (update, value) pairs of the validations that have this figure."""
     return [(row["update"], row[key]) for row in rows if row.get("split") == "valid" and row.get(key) is not None]
 
 
-def _ends(curves: dict[str, list[tuple[int, float]]]) -> str:
+def _ends(curves: Curves) -> str:
     return ", ".join(f"{model} ends at {curve[-1][1]:.2f} bits" for model, curve in curves.items())
 
 
-def _line(axes: Axes, curve: list[tuple[int, float]], label: str, index: int) -> None:
-    updates, values = zip(*curve, strict=True)
+def _line(axes: Axes, curve: list[tuple[float, float]], label: str, index: int) -> None:
+    places, values = zip(*curve, strict=True)
     axes.plot(
-        updates,
+        places,
         values,
         label=label,
         color=LINE_COLOURS[index % len(LINE_COLOURS)],

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mtkd.plots import domain_curves, heat_map, training_curves
+from mtkd.plots import domain_curves, heat_map, sweep_curves, sweep_domain_curves, training_curves
+from tests.unit.report_inputs import make_sweep
 
 SCORES = {
     "mixed": {"law": {"score": 12.0}, "general": {"score": 20.0}},
@@ -24,6 +25,8 @@ PLOTS = {
     "heat": lambda: heat_map(SCORES, ["law", "general"], label="BLEU"),
     "training": lambda: training_curves(METRICS),
     "domains": lambda: domain_curves(METRICS, ["law", "office"]),
+    "sweep": lambda: sweep_curves(make_sweep()),
+    "sweep-domains": lambda: sweep_domain_curves(make_sweep()),
 }
 
 
@@ -77,6 +80,35 @@ def test_domain_curves_have_a_panel_for_each_domain_with_rows() -> None:
     assert "unknown" not in domain_curves(METRICS, ["law", "unknown"])
 
 
+def test_temperatures_of_a_sweep_share_the_point_without_teachers() -> None:
+    alt = parse(PLOTS["sweep"]()).get("aria-label", "")
+    assert "Macro BLEU: temperature 1: 21.00 at 0, 24.00 at 0.5, 23.50 at 1; temperature 2: 21.00 at 0, 25.25" in alt
+    assert "NLL in bits a token: temperature 1: 2.90 at 0, 2.60 at 0.5" in alt
+    assert "law: temperature 1: 20.50 at 0" in parse(PLOTS["sweep-domains"]()).get("aria-label", "")
+    words = " ".join(parse(PLOTS["sweep"]()).itertext())
+    for shown in ("temperature 1", "temperature 2", "kd_weight (0: no teachers)", "macro BLEU on dev"):
+        assert shown in words
+
+
+@pytest.mark.parametrize(
+    ("macro", "said"),
+    [
+        ({(0.5, 1.0): 2.0, (0.5, 4.0): 3.0}, "by temperature. Macro BLEU: kd_weight 0.5: 2.00 at 1, 3.00 at 4."),
+        ({(0.0, 1.0): 2.0}, "Macro BLEU: kd_weight 0: 2.00 at 1."),
+        ({(0.25, 2.0): 2.0, (1.0, 2.0): 3.0}, "Macro BLEU: temperature 2: 2.00 at 0.25, 3.00 at 1."),
+    ],
+)
+def test_a_sweep_of_one_key_is_one_line(macro: dict[tuple[float, float], float], said: str) -> None:
+    assert said in sweep_curves(make_sweep(macro, baseline=None))
+
+
+def test_a_sweep_without_training_logs_still_has_its_scores() -> None:
+    found = make_sweep()
+    for point in found["points"].values():
+        point["nll"] = None
+    assert "24.00 at 0.5" in sweep_curves(found)
+
+
 def test_alt_text_is_escaped() -> None:
     assert 'aria-label="Heat map of BLEU by model and test set. &lt;b>' in heat_map(
         {"<b>": {"law": {"score": 0.0}}}, ["law"], label="BLEU"
@@ -87,3 +119,5 @@ def test_nothing_to_draw_draws_nothing() -> None:
     assert heat_map({}, ["law"], label="BLEU") == ""
     assert training_curves({"mixed": []}) == ""
     assert domain_curves({}, ["law"]) == ""
+    assert sweep_curves({}) == ""
+    assert sweep_domain_curves({}) == ""
