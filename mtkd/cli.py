@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mtkd import __version__
+from mtkd import __version__, cli_bench, cli_store
 from mtkd.errors import MtkdError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mtkd.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(cli_store.app, name="store")
+app.add_typer(cli_bench.app, name="bench")
 # A file has no width: wide enough that no cell is cut.
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
@@ -78,6 +80,22 @@ def check(recipe: RecipePath, workspace: WorkspacePath = None, set_: Overrides =
     if found.problems:
         raise typer.Exit(1)
     console.print(f"no problems; next: mtkd run {recipe}")
+
+
+@app.command()
+def estimate(recipe: RecipePath, workspace: WorkspacePath = None, set_: Overrides = None) -> None:
+    """Tell what soft targets will cost before any are captured: rows, tokens, bytes, minutes."""
+    from mtkd.check import matmul_flops
+    from mtkd.estimate import estimate as estimate_costs
+    from mtkd.estimate import table_notes, table_rows
+
+    loaded, place = _open(recipe, workspace, set_)
+    flops = matmul_flops()
+    found = estimate_costs(loaded, place, flops)
+    if found.corpora:
+        _print_table(*table_rows(found))
+    for note in table_notes(found, flops):
+        console.print(f"- {note}")
 
 
 @app.command()

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from mtkd.errors import UsageError
 from mtkd.presets import PRESETS
-from mtkd.recipe import Recipe, Training
+from mtkd.recipe import Distill, Recipe, Training
 
 PLUGIN = Path(__file__).parent / "fairseq_plugin"
 """What `--user-dir` points at."""
+PREFIXES = {"train": "--trainpref", "dev": "--validpref", "test": "--testpref"}
+"""Flag of fairseq-preprocess for each side of a split."""
 NEVER = str(10**9)
 KEPT_CHECKPOINTS = 2
 """Interval checkpoints kept: were the newest cut short by a kill, the one before it would still be whole."""
@@ -37,8 +39,14 @@ class TrainingJob:
     """Checkpoint whose weights training starts from; None is a random start."""
     sampled: bool = False
     """Whether the recipe's domain sampling applies (student and mixed)."""
+    distill: Distill | None = None
+    """What the student learns from its teachers; None is training on references alone."""
     stores: Mapping[str, Path] = field(default_factory=dict)
-    """Domain -> top-k store; none is training on references alone."""
+    """Corpus -> top-k store."""
+    teachers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Corpus -> checkpoint -> weight, of teachers that are run beside the student instead of read from a store."""
+    transfer: Mapping[str, Path] = field(default_factory=dict)
+    """Domain -> binarised text without references."""
 
 
 def train(recipe: Recipe, job: TrainingJob) -> list[str]:
@@ -50,7 +58,7 @@ def train(recipe: Recipe, job: TrainingJob) -> list[str]:
     args += ["--source-lang", recipe.languages.source, "--target-lang", recipe.languages.target]
     args += PRESETS[job.preset].fairseq_args()
     args += ["--criterion", "word_kd", "--label-smoothing", str(spec.label_smoothing)]
-    args += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--clip-norm", "1.0"]
+    args += ["--optimizer", "fused_adam", "--adam-betas", "(0.9, 0.98)", "--clip-norm", "1.0"]
     args += ["--lr", str(spec.learning_rate), "--lr-scheduler", "inverse_sqrt"]
     args += ["--warmup-updates", str(spec.warmup_updates), "--max-update", str(spec.updates)]
     args += ["--max-tokens", str(spec.max_tokens), "--update-freq", str(spec.update_freq)]
@@ -67,20 +75,38 @@ def train(recipe: Recipe, job: TrainingJob) -> list[str]:
     if job.sampled:
         args += ["--sampling-weights", json.dumps(recipe.sampling.weights)]
         args += ["--sampling-temperature", str(recipe.sampling.temperature)]
-    if job.stores:
-        distill = recipe.distill
-        args += ["--soft-targets", json.dumps({name: str(path) for name, path in job.stores.items()})]
-        args += ["--soft-targets-top-k", str(distill.top_k), "--kd-temperature", str(distill.temperature)]
-        args += ["--kd-weight", str(distill.kd_weight), "--kd-loss", distill.loss]
+        if recipe.sampling.loss_weights:
+            args += ["--loss-weights", json.dumps(recipe.sampling.loss_weights)]
+    if job.distill is not None:
+        args += _distillation(job, job.distill)
     args += ["--seed", str(recipe.seed), "--num-workers", "0"]
     args += ["--log-format", "json", "--log-interval", str(max(1, min(50, spec.updates // 20)))]
     return args + recipe.model.fairseq_args
 
 
-def preprocess(recipe: Recipe, *, text: Path, dictionary: Path, output: Path, workers: int) -> list[str]:
+def _distillation(job: TrainingJob, distill: Distill) -> list[str]:
+    args = []
+    if job.transfer:
+        args += ["--transfer", _paths(job.transfer)]
+    if job.stores:
+        args += ["--soft-targets", _paths(job.stores), "--soft-targets-top-k", str(distill.top_k)]
+    if job.teachers:
+        args += ["--online-teachers", json.dumps(job.teachers)]
+    args += ["--kd-temperature", str(distill.temperature), "--kd-tail", distill.tail]
+    return [*args, "--kd-weight", str(distill.kd_weight), "--kd-loss", distill.loss]
+
+
+def _paths(named: Mapping[str, Path]) -> str:
+    return json.dumps({name: str(path) for name, path in named.items()})
+
+
+def preprocess(
+    recipe: Recipe, *, text: Path, dictionary: Path, output: Path, workers: int, splits: Sequence[str] = tuple(PREFIXES)
+) -> list[str]:
     """Arguments of `fairseq-preprocess` for one domain's subword text."""
     args = ["--source-lang", recipe.languages.source, "--target-lang", recipe.languages.target]
-    args += ["--trainpref", str(text / "train"), "--validpref", str(text / "dev"), "--testpref", str(text / "test")]
+    for split in splits:
+        args += [PREFIXES[split], str(text / split)]
     args += ["--srcdict", str(dictionary), "--joined-dictionary"]
     return [*args, "--destdir", str(output), "--workers", str(workers)]
 

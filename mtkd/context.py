@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtkd.plan import Node, Plan
+from mtkd.graph import Node, Plan
 from mtkd.progress import Progress
 from mtkd.recipe import Recipe
 from mtkd.workspace import Workspace

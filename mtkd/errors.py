@@ -7,6 +7,7 @@ What it owns: the exception tree below. What it must not know: anything else of 
     │   └── RecipeError         every problem of one recipe file at once
     ├── CorpusError             text that cannot be used
     ├── StoreMismatch           soft targets of another vocabulary, teacher or corpus
+    ├── GateError               soft targets that say too little to train a student on
     ├── CheckpointError         a checkpoint that is broken, unsafe or of another shape
     ├── ExportRefused           a bundle whose parity gates failed
     └── BundleError             a bundle that is incomplete or altered
@@ -37,6 +38,10 @@ class CorpusError(MtkdError):
 
 class StoreMismatch(MtkdError):
     """Soft targets that belong to another vocabulary, teacher or corpus."""
+
+
+class GateError(MtkdError):
+    """Soft targets that say too little, by the recipe's thresholds, to train a student on."""
 
 
 class CheckpointError(MtkdError):

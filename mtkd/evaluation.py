@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from mtkd.errors import MtkdError
-from mtkd.scoring import METRICS, Score, check_lengths, holm, paired_bootstrap, score
+from mtkd.scoring import METRICS, Score, check_lengths, holm, macro, paired_bootstrap, score
 
 BASELINE = "mixed"
 """The system that the others are tested against: mixed fine-tuning, the strongest simple single model."""
@@ -67,9 +67,9 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
         }
         for metric, models in heatmap.items()
     }
-    macro = {
+    means = {
         metric: {
-            system: _macro([by_test_set[domain] for domain in inputs.domains]) for system, by_test_set in of.items()
+            system: macro([by_test_set[domain] for domain in inputs.domains]) for system, by_test_set in of.items()
         }
         for metric, of in scores.items()
     }
@@ -84,23 +84,23 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
         "resamples": inputs.resamples,
         "alpha": ALPHA,
         "scores": scores,
-        "macro": macro,
+        "macro": means,
         "heatmap": heatmap,
         "significance": significance,
         "pooled": pooled,
-        "gap_closed": {metric: gap_closed(macro[metric], pooled.get(metric, {})) for metric in METRICS},
+        "gap_closed": {metric: gap_closed(means[metric], pooled.get(metric, {})) for metric in METRICS},
     }
 
 
-def gap_closed(macro: dict[str, Score], pooled: dict[str, Score]) -> dict[str, Any]:
+def gap_closed(means: dict[str, Score], pooled: dict[str, Score]) -> dict[str, Any]:
     """(student - mixed) / (teachers - mixed) on macro averages, as {"value": float | None, "reason": str | None}.
 
     `None` where teachers - mixed is not significant or not positive: a share of nothing is not a number.
     """
-    missing = [system for system in (BASELINE, TEACHERS, "student") if system not in macro]
+    missing = [system for system in (BASELINE, TEACHERS, "student") if system not in means]
     if missing:
         return {"value": None, "reason": f"not among the systems: {', '.join(missing)}"}
-    mixed, teachers, student = (macro[system]["score"] for system in (BASELINE, TEACHERS, "student"))
+    mixed, teachers, student = (means[system]["score"] for system in (BASELINE, TEACHERS, "student"))
     if teachers <= mixed:
         return {"value": None, "reason": "the teachers are not better than mixed fine-tuning"}
     if not pooled[TEACHERS]["significant"]:
@@ -201,9 +201,3 @@ def _hypotheses(hypotheses: dict[str, dict[str, list[str]]], model: str, test_se
         return hypotheses[model][test_set]
     except KeyError:
         raise MtkdError(f"no translation of '{test_set}' by '{model}'; translate it and evaluate again") from None
-
-
-def _macro(scores: list[Score]) -> Score:
-    """The unweighted mean over domains; its signature says that it is one."""
-    mean = sum(one["score"] for one in scores) / len(scores)
-    return {"score": mean, "signature": f"{scores[0]['signature']}|mean:{len(scores)} domains"}

@@ -8,6 +8,7 @@ by content and never by the time of a file; Snakemake orders the rest and gives 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ import mtkd
 from mtkd.check import disk_bytes, disk_problem, free_bytes
 from mtkd.commands import verify_fairseq_args
 from mtkd.errors import MtkdError
-from mtkd.plan import TRAININGS, Node, Plan, build_plan
+from mtkd.graph import TRAININGS, Node, Plan
+from mtkd.plan import build_plan
 from mtkd.processes import die_with_parent, end_group
 from mtkd.progress import EVENTS_VARIABLE, ProgressView, read_event
 from mtkd.recipe import Recipe
@@ -119,6 +121,7 @@ def _graph(workspace: Workspace, pending: list[Node], cores: int) -> dict[str, o
     """What the Snakefile reads; paths from the workspace on, so that it may lie anywhere."""
     names = {node.name for node in pending}
     return {
+        "command": shlex.join(["mtkd", *sys.argv[1:]]),  # as it was typed, for the report
         "cores": cores,
         "steps": {
             node.name: {

@@ -1,109 +1,23 @@
-r"""The DAG of a run as a table: which steps there are, what each needs, and the key that names its directory.
+r"""The DAG of a run as a table: which steps there are, what each needs, and what of the recipe it depends on.
 
-What it owns: `SYSTEMS`, the nodes, their parents, and what of the recipe each depends on (its slice).
+What it owns: `SYSTEMS`, and how a recipe becomes nodes with parents and slices.
 What it must not know: where files are kept, how a step works, Snakemake.
-Why a Merkle tree: a node's key hashes its own slice and its parents' keys, so a changed recipe makes new
-directories for exactly what it changes, and sweeps share the rest. Paths are no part of a key, contents are.
 
     clean > split > subword > binarize > generic > teacher.* > capture.* > student > decode.* > evaluate > export
                                                \> mixed > decode.* > gap                                 > report
+                  teacher.* > transfer.* > capture.*_transfer > student.* > decode.* > sweep             > report
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel
-
 from mtkd.bundle import sha256_of
-from mtkd.errors import UsageError
-from mtkd.recipe import Recipe
-from mtkd.recipe_file import did_you_mean
-
-KEY_DIGITS = 8
-STEP_VERSIONS = {
-    "clean": 1,
-    "split": 1,
-    "subword": 1,
-    "binarize": 1,
-    "generic": 1,
-    "teacher": 1,
-    "mixed": 1,
-    "decode": 1,
-    "gap": 1,
-    "capture": 1,
-    "student": 1,
-    "evaluate": 1,
-    "export": 1,
-    "report": 1,
-}
-"""Every step; raise its number when its outputs change their meaning, and older ones are not used again."""
-TRAININGS = ("generic", "teacher", "mixed", "student")
-"""Steps that take all cores: side by side on one small machine, trainings slow each other down tenfold."""
-FIRST_IN_LINE = ("generic", "teacher", "mixed", "decode", "gap", "capture", "student")
-"""Of two steps that could run, the one further left does, so that a missing gap shows before the student trains."""
-
-HashFile = Callable[[Path], str]
-
-
-@dataclass(frozen=True)
-class Node:
-    """One step applied to one target, e.g. `teacher` to `religion`."""
-
-    name: str
-    step: str
-    target: str | None
-    parents: tuple[str, ...]
-    slice: dict[str, Any]
-    """All of the recipe that this node's outputs depend on, beyond its parents; files by their SHA-256."""
-    key: str
-    """Names the directory."""
-
-    @property
-    def all_cores(self) -> bool:
-        """Whether the step wants every core of the run; else it wants one."""
-        return self.step in TRAININGS
-
-    @property
-    def priority(self) -> int:
-        """Snakemake's: the larger goes first."""
-        line = FIRST_IN_LINE[::-1]
-        return line.index(self.step) + 1 if self.step in line else 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The nodes of one recipe by name, parents before children."""
-
-    nodes: dict[str, Node]
-    systems: dict[str, tuple[str, ...]]
-    """The models (node names) that each system of the recipe consists of."""
-
-    def select(self, name: str) -> list[Node]:
-        """The node of that name, or all nodes of that step.
-
-        Raises:
-            UsageError: there is none.
-        """
-        found = [node for node in self.nodes.values() if name in (node.name, node.step)]
-        if not found:
-            names = dict.fromkeys([node.step for node in self.nodes.values()] + list(self.nodes))
-            raise UsageError(f"no step '{name}'{did_you_mean(name, names)}")
-        return found
-
-    def with_ancestors(self, nodes: Iterable[Node]) -> list[Node]:
-        """The nodes and all they need, in the plan's order."""
-        wanted = {node.name for node in nodes}
-        for node in reversed(self.nodes.values()):
-            if node.name in wanted:
-                wanted.update(node.parents)
-        return [node for node in self.nodes.values() if node.name in wanted]
-
+from mtkd.distill.weighting import WEIGHTING_RULES
+from mtkd.graph import TRAININGS, HashFile, Plan, Table
+from mtkd.recipe import Distill, Recipe
+from mtkd.recipe_text import GENERALIST, TRANSFER, Corpus
 
 SYSTEMS: dict[str, Callable[[Recipe], tuple[str, ...]]] = {
     "generic": lambda recipe: (generic_node(recipe, recipe.model.student),),
@@ -122,10 +36,9 @@ def generic_node(recipe: Recipe, preset: str) -> str:
 def build_plan(recipe: Recipe, hash_file: HashFile = sha256_of) -> Plan:
     """The plan of a recipe; `hash_file` may be a cached SHA-256 (`workspace.FileHashes`)."""
     systems: dict[str, tuple[str, ...]] = {name: SYSTEMS[name](recipe) for name in recipe.systems}
-    table = _Table(hash_file)
+    table = Table(hash_file)
     _add_corpora(table, recipe)
-    distilled = recipe.distill.kd_weight > 0
-    _add_trainings(table, recipe, teachers=distilled or "teachers" in systems, mixed="mixed" in systems)
+    _add_trainings(table, recipe, teachers=_distils(recipe) or "teachers" in systems, mixed="mixed" in systems)
     models = [model for names in systems.values() for model in names]
     for model in models:
         if model != "student":
@@ -133,39 +46,41 @@ def build_plan(recipe: Recipe, hash_file: HashFile = sha256_of) -> Plan:
     if {"mixed", "teachers"} <= systems.keys():
         decoded = [f"decode.{model}" for system in ("mixed", "teachers") for model in systems[system]]
         table.add("gap", ["split", *decoded], languages=recipe.languages)
-    _add_student(table, recipe, list(recipe.domains) if distilled else [])
+    if _distils(recipe):
+        _add_soft_targets(table, recipe)
+    _add_student(table, recipe, "student", recipe.distill)
+    _add_decoding(table, recipe, "student")
+    _add_sweep(table, recipe)
     _add_results(table, recipe, [f"decode.{model}" for model in models])
     return Plan(table.nodes, systems)
 
 
-class _Table:
-    """Nodes by name, in the order they were added; a parent is added before its children."""
-
-    def __init__(self, hash_file: HashFile) -> None:
-        self.nodes: dict[str, Node] = {}
-        self._hash_file = hash_file
-
-    def add(self, name: str, parents: Iterable[str], /, **slice_: Any) -> None:
-        step, _, target = name.partition(".")
-        content = _plain(slice_, self._hash_file)
-        parents = tuple(parents)
-        identity = {
-            "step": step,
-            "version": STEP_VERSIONS[step],
-            "slice": content,
-            "parents": {parent: self.nodes[parent].key for parent in parents},
-        }
-        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        key = hashlib.sha256(canonical.encode()).hexdigest()[:KEY_DIGITS]
-        self.nodes[name] = Node(name, step, target or None, parents, content, key)
+def sweep_students(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """Model (node name) -> (kd_weight, temperature) of every student of the sweep; the run's own ones serve."""
+    shared = {(recipe.distill.kd_weight, recipe.distill.temperature): "student"}
+    if "mixed" in recipe.systems:
+        shared[0.0, 1.0] = "mixed"
+    return {shared.get(point, f"student.kd{point[0]:g}_t{point[1]:g}"): point for point in recipe.sweep_points()}
 
 
-def _add_corpora(table: _Table, recipe: Recipe) -> None:
+def teacher_node(recipe: Recipe, name: str) -> str:
+    """Node of a teacher that a weighting rule names."""
+    return generic_node(recipe, recipe.model.teacher) if name == GENERALIST else f"teacher.{name}"
+
+
+def corpus_teachers(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Corpus that has soft targets -> the teachers that score it and their weights; text without references too."""
+    rule, domains = WEIGHTING_RULES[recipe.distill.weighting], list(recipe.domains)
+    weights = {domain: rule(domain, domains) for domain in domains}
+    return weights | {domain + TRANSFER: weights[domain] for domain in recipe.transfer_domains()}
+
+
+def _add_corpora(table: Table, recipe: Recipe) -> None:
     groups = recipe.corpora_groups()
     # Without the licences: correcting one must not train everything anew. Export and report have them in theirs.
     texts = {
         name: {
-            "corpora": [corpus.model_dump(exclude={"licence"}) for corpus in group.corpora],
+            "corpora": _without_licences(group.with_references(True)),
             "filters": group.filters,
         }
         for name, group in groups.items()
@@ -176,10 +91,11 @@ def _add_corpora(table: _Table, recipe: Recipe) -> None:
     table.add("binarize", ["split", "subword"])
 
 
-def _add_trainings(table: _Table, recipe: Recipe, *, teachers: bool, mixed: bool) -> None:
+def _add_trainings(table: Table, recipe: Recipe, *, teachers: bool, mixed: bool) -> None:
     """Generic models of the presets that are needed, teachers, mixed fine-tuning."""
     trained = [domain for domain in recipe.domains if teachers and domain not in recipe.teachers]
-    presets = {recipe.model.teacher: None} if trained else {}
+    generalist = _distils(recipe) and any(GENERALIST in of for of in corpus_teachers(recipe).values())
+    presets = {recipe.model.teacher: None} if trained or generalist else {}
     for preset in presets | {recipe.model.student: None}:
         name = generic_node(recipe, preset)
         if recipe.generic.checkpoint is not None:
@@ -198,31 +114,85 @@ def _add_trainings(table: _Table, recipe: Recipe, *, teachers: bool, mixed: bool
         table.add("mixed", _student_parents(recipe), **_student_training(recipe))
 
 
-def _add_student(table: _Table, recipe: Recipe, taught: list[str]) -> None:
-    """Captures of the domains' teachers, the student, its hypotheses."""
-    distill = recipe.distill
-    for domain in taught:
-        captured = distill.model_dump(include={"top_k", "temperature", "weighting"})
-        table.add(f"capture.{domain}", ["binarize", f"teacher.{domain}"], domain=domain, distill=captured)
-    # The teachers too, so that the student can hold each store against the model it must be of.
-    taught_by = [f"{step}.{domain}" for step in ("teacher", "capture") for domain in taught]
-    table.add("student", [*_student_parents(recipe), *taught_by], distill=distill, **_student_training(recipe))
-    _add_decoding(table, recipe, "student")
+def _distils(recipe: Recipe) -> bool:
+    """Whether any student of the run learns from teachers."""
+    return any(weight > 0 for weight, _ in [(recipe.distill.kd_weight, 1.0), *recipe.sweep_points()])
 
 
-def _add_decoding(table: _Table, recipe: Recipe, model: str) -> None:
+def _add_soft_targets(table: Table, recipe: Recipe) -> None:
+    """Translations of text without references, and, unless teachers are run online, the captures of every corpus."""
+    for domain in recipe.transfer_domains():
+        group = recipe.domains[domain]
+        table.add(
+            f"transfer.{domain}",
+            ["split", "subword", "binarize", f"teacher.{domain}"],
+            domain=domain,
+            corpora=_without_licences(group.with_references(False)),
+            filters=group.filters,
+            decoding=recipe.decoding,
+            languages=recipe.languages,
+        )
+    if recipe.distill.source == "online":
+        return
+    for corpus, weights in corpus_teachers(recipe).items():
+        domain = corpus.removesuffix(TRANSFER)
+        translated = [f"transfer.{domain}"] if corpus != domain else []
+        table.add(
+            f"capture.{corpus}",
+            ["binarize", *translated, *(teacher_node(recipe, name) for name in weights)],
+            corpus=corpus,
+            domain=domain,
+            weights=weights,
+            rule=recipe.distill.weighting,
+            top_k=recipe.captured_top_k(),
+            temperatures=recipe.captured_temperatures(),
+        )
+
+
+def _add_student(table: Table, recipe: Recipe, name: str, distill: Distill) -> None:
+    """One student; the teachers are among its parents, so that it can hold each store against what it must be of."""
+    taught_by: list[str] = []
+    if distill.kd_weight > 0:
+        teachers = {teacher_node(recipe, teacher) for of in corpus_teachers(recipe).values() for teacher in of}
+        taught_by = [node for node, of in table.nodes.items() if node in teachers or of.step in ("transfer", "capture")]
+    parents = [*_student_parents(recipe), *taught_by]
+    # Gates decide whether it is trained, `captured` what else a store holds: neither changes what comes out.
+    loss = distill.model_dump(exclude={"gates", "captured"})
+    table.add(name, dict.fromkeys(parents), distill=loss, **_student_training(recipe))
+
+
+def _add_sweep(table: Table, recipe: Recipe) -> None:
+    """The sweep's students that the run does not have anyway, their dev translations, and the comparison."""
+    students = sweep_students(recipe)
+    for name, (kd_weight, temperature) in students.items():
+        if name not in table.nodes:
+            changed = {"kd_weight": kd_weight, "temperature": temperature}
+            _add_student(table, recipe, name, recipe.distill.model_copy(update=changed))
+            _add_decoding(table, recipe, name)
+    if students:
+        decoded = [f"decode.{name}" for name in students]
+        table.add("sweep", ["split", *students, *decoded], students=students, languages=recipe.languages)
+
+
+def _add_decoding(table: Table, recipe: Recipe, model: str) -> None:
+    """A model's translations: of every test set if it is a system's, of the dev sets that something is measured on."""
+    domains, swept = list(recipe.domains), sweep_students(recipe)
+    own = model.removeprefix("teacher.") if model.startswith("teacher.") else None
+    sides = {"test": [] if model.startswith("student.") else list(recipe.corpora_groups())}
+    sides["dev"] = [own] if own in domains else domains if model == "mixed" or model in swept else []
     parents = ["split", "subword", "binarize", model]
-    table.add(f"decode.{model}", parents, decoding=recipe.decoding, languages=recipe.languages)
+    table.add(f"decode.{model}", parents, sides=sides, decoding=recipe.decoding, languages=recipe.languages)
 
 
-def _add_results(table: _Table, recipe: Recipe, decoded: list[str]) -> None:
+def _add_results(table: Table, recipe: Recipe, decoded: list[str]) -> None:
     named = {"name": recipe.name, "licences": _licences(recipe)}
     table.add("evaluate", ["split", *decoded], systems=recipe.systems, languages=recipe.languages, seed=recipe.seed)
     needed = ["split", "subword", "binarize", "student", "decode.student", "evaluate"]
     table.add("export", needed, decoding=recipe.decoding, languages=recipe.languages, **named)
-    told = ["clean", "split", "gap", *TRAININGS, "capture", "evaluate", "export"]
-    parents = [node.name for node in table.nodes.values() if node.step in told]
-    table.add("report", parents, systems=recipe.systems, model=recipe.model, **named)
+    told = ["clean", "split", "gap", *TRAININGS, "transfer", "capture", "sweep", "evaluate", "export"]
+    parents = [name for name, node in table.nodes.items() if node.step in told and not name.startswith("student.")]
+    shown = {"systems": recipe.systems, "model": recipe.model, "gates": recipe.distill.gates}
+    table.add("report", parents, **shown, **named)
 
 
 def _training(recipe: Recipe, role: str, preset: str) -> dict[str, Any]:
@@ -243,18 +213,11 @@ def _student_training(recipe: Recipe) -> dict[str, Any]:
     return _training(recipe, "student", recipe.model.student) | {"sampling": recipe.sampling}
 
 
+def _without_licences(corpora: list[Corpus]) -> list[dict[str, Any]]:
+    return [corpus.model_dump(exclude={"licence"}) for corpus in corpora]
+
+
 def _licences(recipe: Recipe) -> dict[str, list[str]]:
     return {
         name: sorted({corpus.licence for corpus in group.corpora}) for name, group in recipe.corpora_groups().items()
     }
-
-
-def _plain(value: Any, hash_file: HashFile) -> Any:
-    """`value` as JSON types, every file replaced by the hash of its content."""
-    if isinstance(value, BaseModel):
-        return _plain(value.model_dump(), hash_file)
-    if isinstance(value, Mapping):
-        return {key: _plain(item, hash_file) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, hash_file) for item in value]
-    return f"sha256:{hash_file(value)}" if isinstance(value, Path) else value

@@ -11,87 +11,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mtkd.presets import PRESETS
+from mtkd.recipe_text import GENERAL, GENERALIST, TRANSFER, Count, Domain, Languages, Part
 
-Share = Annotated[float, Field(gt=0.0, lt=0.5)]
-"""A share of the rows, hashed into a held-out set."""
-Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(gt=0, le=16)]
 DOMAIN_NAME = r"[a-z][a-z0-9_]*"
-GENERAL = "general"
-"""Name of the general text wherever domains are listed."""
 SYSTEM_NAMES = ("generic", "mixed", "teachers", "student")
-
-
-class Part(BaseModel):
-    """Base of every part of a recipe: frozen and closed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Languages(Part):
-    """ISO codes of the two languages, e.g. `en` and `de`."""
-
-    source: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-    target: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-
-
-class Columns(Part):
-    """Header names of a TSV file; `document` keeps a document's sentences on one side of the split."""
-
-    source: str = "src"
-    target: str = "tgt"
-    document: str | None = None
-
-
-class Corpus(Part):
-    """One parallel text: a TSV file (`path`), or two aligned text files (`source` and `target`)."""
-
-    reader: Literal["tsv", "moses"] = "tsv"
-    path: Path | None = None
-    source: Path | None = None
-    target: Path | None = None
-    columns: Columns = Columns()
-    licence: str
-
-    @model_validator(mode="after")
-    def _files_of_the_reader(self) -> Self:
-        wanted = {"tsv": ("path",), "moses": ("source", "target")}[self.reader]
-        for key in ("path", "source", "target"):
-            if (getattr(self, key) is not None) != (key in wanted):
-                raise ValueError(f"reader '{self.reader}' takes {' and '.join(wanted)}")
-        return self
-
-    def files(self) -> list[Path]:
-        """The files this corpus is read from."""
-        return [path for path in (self.path, self.source, self.target) if path is not None]
-
-
-class Filters(Part):
-    """What is thrown away, one field a row of `corpus.clean.FILTERS`; lengths in whitespace words."""
-
-    min_words: int = Field(1, ge=1)
-    max_words: int = Field(150, ge=1)
-    max_ratio: float = Field(3.0, gt=1.0)
-    copies: bool = True
-
-
-class Split(Part):
-    """Shares of the rows that are held out (by hash, so that adding text moves nothing)."""
-
-    test: Share = 0.05
-    dev: Share = 0.05
-    minimum: Count = 20
-    """Fewer pairs than this in dev or test is an error: no score of them would mean anything."""
-
-
-class Domain(Part):
-    """A field with its own vocabulary and its own teacher."""
-
-    corpora: Annotated[list[Corpus], Field(min_length=1)]
-    filters: Filters = Filters()
-    split: Split = Split()
 
 
 class Subword(Part):
@@ -161,18 +88,57 @@ class Sampling(Part):
 
     weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     temperature: float = Field(1.0, ge=1.0)
+    loss_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """How much a domain's tokens count in the loss, scaled to a mean of 1 over all training tokens."""
+
+
+class Captured(Part):
+    """What a store holds beyond what `distill` itself needs, so that sweeps share one capture."""
+
+    top_k: int = Field(0, ge=0, le=1024)
+    temperatures: list[Temperature] = []
+
+
+class Gates(Part):
+    """What a domain's capture report must show, or the run stops before the student trains; null lets anything pass.
+
+    Means over tokens, at T where several teachers are mixed and else at 1; made for weak teachers too. A teacher that
+    was trained with label smoothing epsilon keeps about that in its tail: coverage is asked of 1 - epsilon.
+    """
+
+    coverage: Annotated[float, Field(ge=0, le=1)] | None = 0.25
+    """At least this share of 1 - epsilon is in the k entries."""
+    reference_in_top_k: Annotated[float, Field(ge=0, le=1)] | None = 0.25
+    """At least this share of references is among the k entries."""
+    fidelity: Annotated[float, Field(ge=0)] | None = 2.0
+    """At most so many nats a token are lost by storing."""
 
 
 class Distill(Part):
-    """The student's loss: (1 - kd_weight) * NLL + kd_weight * temperature^2 * KL."""
+    """The student's loss: (1 - kd_weight) * NLL + kd_weight * temperature^2 * D(teacher || student)."""
 
-    source: Literal["store"] = "store"
+    source: Literal["store", "online"] = "store"
     kd_weight: float = Field(0.5, ge=0, le=1)
-    temperature: float = Field(1.0, gt=0, le=16)
+    temperature: Temperature = 1.0
     top_k: int = Field(8, ge=1, le=1024)
-    tail: Literal["bucket"] = "bucket"
-    loss: Literal["forward_kl"] = "forward_kl"
-    weighting: Literal["in_domain"] = "in_domain"
+    tail: Literal["bucket", "renormalise", "uniform"] = "bucket"
+    loss: Literal["forward_kl", "reverse_kl", "js"] = "forward_kl"
+    weighting: Literal["in_domain", "uniform", "generalist_and_specialist"] = "in_domain"
+    captured: Captured = Captured()
+    gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        if self.tail != "bucket" and self.loss != "forward_kl":
+            raise ValueError(f"loss '{self.loss}' is finite with tail 'bucket' only")
+        return self
+
+
+class Sweep(Part):
+    """Further students, compared on dev: every kd_weight at every temperature. An empty list stands for `distill`'s."""
+
+    kd_weight: list[Annotated[float, Field(ge=0, le=1)]] = []
+    temperature: list[Temperature] = []
 
 
 class Decoding(Part):
@@ -196,6 +162,7 @@ class Recipe(Part):
     teachers: dict[str, Teacher] = {}
     sampling: Sampling = Sampling()
     distill: Distill = Distill()
+    sweep: Sweep = Sweep()
     decoding: Decoding = Decoding()
     systems: Annotated[list[Literal["generic", "mixed", "teachers", "student"]], Field(min_length=1)] = list(
         SYSTEM_NAMES  # type: ignore[arg-type]
@@ -207,15 +174,25 @@ class Recipe(Part):
     def _domain_names(cls, domains: dict[str, Domain]) -> dict[str, Domain]:
         if GENERAL in domains:
             raise ValueError("'general' is the name of the general text; put it under the key general")
+        if GENERALIST in domains:
+            raise ValueError("'generic' is the name of the model that teachers start from; call the domain otherwise")
         if bad := [name for name in domains if not re.fullmatch(DOMAIN_NAME, name)]:
             raise ValueError(f"{bad} are not domain names: use a-z, 0-9 and _")
+        if bad := [name for name in domains if name.endswith(TRANSFER)]:
+            raise ValueError(f"{bad}: names that end in {TRANSFER} are kept for text without references")
+        if bad := [name for name, domain in domains.items() if not domain.with_references(True)]:
+            raise ValueError(f"{bad}: no corpus with references, so no teacher and no dev or test set can be made")
         return domains
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         problems = [
             f"{where}.{name}: no such domain|{','.join(self.domains)}"
-            for where, names in (("teachers", self.teachers), ("sampling.weights", self.sampling.weights))
+            for where, names in (
+                ("teachers", self.teachers),
+                ("sampling.weights", self.sampling.weights),
+                ("sampling.loss_weights", self.sampling.loss_weights),
+            )
             for name in names
             if name not in self.domains
         ]
@@ -229,6 +206,12 @@ class Recipe(Part):
             problems.append("generic.checkpoint: has one shape, but model.teacher and model.student differ")
         if self.subword.dictionary and not self.subword.model:
             problems.append("subword.dictionary: belongs to a subword.model, which is missing")
+        if self.general is not None and self.general.with_references(False):
+            problems.append("general: text without references belongs to a domain, whose teacher translates it")
+        if self.distill.source == "online" and self.sweep.kd_weight + self.sweep.temperature:
+            problems.append("sweep: every point would run the teachers anew; use distill.source: store")
+        if self.distill.weighting != "in_domain" and len(self._temperatures()) > 1:
+            problems.append(f"distill.weighting: '{self.distill.weighting}' mixes teachers at one temperature only")
         if "student" not in self.systems:
             problems.append("systems: 'student' is missing, and it is what the run is for")
         if self.languages.source == self.languages.target:
@@ -244,3 +227,31 @@ class Recipe(Part):
         if self.general is not None:
             groups[GENERAL] = self.general
         return groups
+
+    def transfer_domains(self) -> list[str]:
+        """Domains that have text without references."""
+        return [name for name, domain in self.domains.items() if domain.with_references(False)]
+
+    def sweep_points(self) -> list[tuple[float, float]]:
+        """The (kd_weight, temperature) of every student of the sweep; none where there is no sweep.
+
+        At a kd_weight of 0 the temperature says nothing, so that there is one such point.
+        """
+        if not self.sweep.kd_weight and not self.sweep.temperature:
+            return []
+        weights = sorted(set(self.sweep.kd_weight or [self.distill.kd_weight]))
+        temperatures = sorted(set(self.sweep.temperature or [self.distill.temperature]))
+        points = [(weight, t if weight else 1.0) for t in temperatures for weight in weights]
+        return list(dict.fromkeys(points))
+
+    def captured_temperatures(self) -> list[float]:
+        """Every temperature that a store must be able to serve, 1 first."""
+        return [1.0, *sorted(self._temperatures() - {1.0})]
+
+    def captured_top_k(self) -> int:
+        """Entries stored a token."""
+        return max(self.distill.top_k, self.distill.captured.top_k)
+
+    def _temperatures(self) -> set[float]:
+        swept = [temperature for weight, temperature in self.sweep_points() if weight]
+        return {self.distill.temperature, *swept, *self.distill.captured.temperatures}

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from mtkd.context import StepContext
 from mtkd.errors import MtkdError, UsageError
-from mtkd.plan import Node, build_plan
+from mtkd.graph import Node
+from mtkd.plan import build_plan
 from mtkd.progress import Progress
 from mtkd.recipe import Recipe
 from mtkd.workspace import Workspace

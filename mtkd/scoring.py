@@ -135,3 +135,9 @@ def _sacrebleu_seed(seed: int) -> Iterator[None]:
             del os.environ["SACREBLEU_SEED"]
         else:
             os.environ["SACREBLEU_SEED"] = before
+
+
+def macro(scores: list[Score]) -> Score:
+    """The unweighted mean over domains; its signature says that it is one."""
+    mean = sum(one["score"] for one in scores) / len(scores)
+    return {"score": mean, "signature": f"{scores[0]['signature']}|mean:{len(scores)} domains"}

@@ -27,7 +27,7 @@ from typing import Any
 
 from mtkd.bundle import sha256_of
 from mtkd.errors import MtkdError
-from mtkd.plan import Node, Plan
+from mtkd.graph import Node, Plan
 
 DONE, BEGUN, LOG, LOCK = "done.json", "begun.json", "log.txt", ".lock"
 _NOT_OUTPUTS = {DONE, BEGUN, LOG, LOCK}

@@ -13,16 +13,27 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS: list[set[str]] = [
-    {"errors", "presets", "bundle", "recipe", "recipe_file", "plan", "processes", "progress", "workspace", "context"},
+    {"errors", "presets", "bundle", "recipe_text", "recipe", "recipe_file", "graph", "processes", "progress"},
     {"corpus", "distill"},
+    {"plan", "workspace", "context"},
     {"commands"},
-    {"fairseq_plugin", "fairseq_model", "checkpoint", "train", "teacher", "decoding", "export"}
-    | {"scoring", "evaluation", "findings", "plots", "report"},
+    {"fairseq_plugin", "fairseq_model", "checkpoint", "train", "teacher", "capture", "decoding", "export"}
+    | {"scoring", "evaluation", "findings", "plots", "report", "report_tables"}
+    | {"sweep", "sweep_findings"},
     {"steps"},
-    {"runner", "check", "pipeline", "cli", "__main__"},
+    {"runner", "check", "pipeline", "estimate", "bench", "cli", "cli_bench", "cli_store", "__main__"},
 ]
 """The rooms of mtkd from the lowest up; a room may import from its own layer and from those before it."""
-LIGHT = ["mtkd.cli", "mtkd.pipeline", "mtkd.runner", "mtkd.check", "mtkd.recipe_file", "mtkd.steps", "service.app"]
+LIGHT = [
+    "mtkd.cli",
+    "mtkd.pipeline",
+    "mtkd.runner",
+    "mtkd.check",
+    "mtkd.recipe_file",
+    "mtkd.capture",
+    "mtkd.steps",
+    "service.app",
+]
 MAX_LINES = 300
 
 

@@ -6,14 +6,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtkd.context import StepContext
+from mtkd.corpus.textfile import read_lines
+
 DATA = "data"
 """Folder of the binarize step that holds one fairseq-preprocess folder a domain."""
 STORE, CAPTURED = "store", "capture.json"
 STOCK, FLOAT32, DECODED, HYPOTHESES = "student.pt", "float32", "decode.json", "hypotheses"
-GAP, RESULTS, BUNDLE = "gap.json", "results.json", "bundle"
+GAP, SWEEP, RESULTS, BUNDLE = "gap.json", "sweep.json", "results.json", "bundle"
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that a step wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def read_references(context: StepContext, side: str, groups: list[str]) -> dict[str, list[str]]:
+    """Target sentences of one side of the split, by group."""
+    split, lang = context.parent("split"), context.recipe.languages.target
+    return {group: list(read_lines(split / group / f"{side}.{lang}")) for group in groups}
+
+
+def read_hypotheses(decoded: Path, side: str) -> dict[str, list[str]]:
+    """What a decode step wrote for one side of the split, by group."""
+    files = (decoded / HYPOTHESES).glob(f"*.{side}.txt")
+    return {path.name.split(".")[0]: list(read_lines(path)) for path in files}

@@ -13,10 +13,7 @@ from mtkd.steps.files import BUNDLE, DECODED, FLOAT32, HYPOTHESES, RESULTS, STOC
 
 
 def decode(context: StepContext) -> None:
-    """Make one model stock, convert it, hold the conversion against fairseq, and translate every test set.
-
-    The dev sets translated are those that the gap is measured on: a teacher's own domain, all domains for mixed.
-    """
+    """Make one model stock, convert it, hold the conversion against fairseq, and translate the sets the plan names."""
     model = context.node.target
     assert model is not None
     recipe, split = context.recipe, context.parent("split")
@@ -33,9 +30,7 @@ def decode(context: StepContext) -> None:
     parity = check_conversion(stock, float32, vocabulary, *_pooled_dev(context))
     decoder = Decoder(float32, vocabulary.subword_model, threads=context.threads)
     beam = Beam(recipe.decoding.beam, recipe.decoding.length_penalty)
-    own = model.removeprefix("teacher.")
-    dev = [own] if own in recipe.domains else list(recipe.domains) if model == "mixed" else []
-    wanted = [("test", group) for group in recipe.corpora_groups()] + [("dev", group) for group in dev]
+    wanted = [(side, group) for side, groups in context.slice["sides"].items() for group in groups]
     for done, (side, group) in enumerate(wanted):
         context.progress.update(done, len(wanted), f"{group} {side}")
         sources = list(read_lines(split / group / f"{side}.{vocabulary.source_lang}"))

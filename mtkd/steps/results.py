@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from mtkd import train
+from mtkd.capture import failed_gates
 from mtkd.context import StepContext
-from mtkd.corpus.textfile import read_lines, write_json
+from mtkd.corpus.textfile import write_json
+from mtkd.corpus.transfer import COUNTS
 from mtkd.evaluation import EvaluationInputs, teacher_gap
 from mtkd.evaluation import evaluate as evaluate_systems
 from mtkd.recipe_file import resolved
 from mtkd.report import ReportInputs, write_report
-from mtkd.steps.files import BUNDLE, CAPTURED, DECODED, GAP, HYPOTHESES, RESULTS, read_json
+from mtkd.steps.files import BUNDLE, CAPTURED, DECODED, GAP, RESULTS, SWEEP, read_hypotheses, read_json, read_references
+from mtkd.workspace import read_json as read_json_if_any
 
 
 def gap(context: StepContext) -> None:
     """Print, per domain, how much better than mixed fine-tuning its teacher is on dev: what there is to distil."""
     domains = list(context.recipe.domains)
     found = teacher_gap(
-        {model: _hypotheses(path, "dev") for model, path in context.parents("decode").items()},
-        _references(context, "dev", domains),
+        {model: read_hypotheses(path, "dev") for model, path in context.parents("decode").items()},
+        read_references(context, "dev", domains),
         domains,
         context.recipe.languages.target,
     )
@@ -36,10 +39,12 @@ def gap(context: StepContext) -> None:
 def evaluate(context: StepContext) -> None:
     """Score every system on every test set, with signatures and significance."""
     recipe = context.recipe
-    hypotheses = {_system_name(model): _hypotheses(path, "test") for model, path in context.parents("decode").items()}
+    hypotheses = {
+        _system_name(model): read_hypotheses(path, "test") for model, path in context.parents("decode").items()
+    }
     inputs = EvaluationInputs(
         hypotheses=hypotheses,
-        references=_references(context, "test", list(recipe.corpora_groups())),
+        references=read_references(context, "test", list(recipe.corpora_groups())),
         domains=list(recipe.domains),
         systems=list(recipe.systems),
         target_lang=recipe.languages.target,
@@ -61,31 +66,31 @@ def report(context: StepContext) -> None:
         sizes[model] = {"parameters": about["parameters"], "float32_bytes": about["float32_bytes"], "int8_bytes": None}
     int8 = [entry["bytes"] for name, entry in exported["files"].items() if name.startswith("int8/")]
     sizes["student"]["int8_bytes"] = sum(int8)
+    captures = {corpus: read_json(path / CAPTURED) for corpus, path in context.parents("capture").items()}
+    distill, epsilon = context.recipe.distill, context.recipe.training.teacher.label_smoothing
     trained = {name: workspace.dir(name) / train.METRICS for name in context.node.parents}
     inputs = ReportInputs(
         recipe=resolved(context.recipe),
         results=read_json(evaluated / RESULTS),
         corpus={name: read_json(context.parent(name) / f"{name}.json") for name in ("clean", "split")},
         metrics={name: train.read_metrics(path) for name, path in trained.items() if path.is_file()},
-        captures={domain: read_json(path / CAPTURED) for domain, path in context.parents("capture").items()},
+        captures=captures,
+        failed_gates=[line for of in captures.values() for line in failed_gates(of, distill.gates, epsilon)],
+        transfer={domain: read_json(path / COUNTS) for domain, path in context.parents("transfer").items()},
         sizes=sizes,
-        gap=read_json(workspace.dir("gap") / GAP) if "gap" in context.node.parents else {},
+        gap=_where_made(context, "gap", GAP),
+        sweep=_where_made(context, "sweep", SWEEP),
         parity=exported["parity"],
         steps=_steps(context),
         environment=_environment(exported["versions"]),
-        command=f"mtkd run {context.recipe.name}",
+        command=(read_json_if_any(workspace.private / "run.json") or {}).get("command", ""),
     )
     write_report(inputs, context.dir)
 
 
-def _references(context: StepContext, side: str, groups: list[str]) -> dict[str, list[str]]:
-    split, lang = context.parent("split"), context.recipe.languages.target
-    return {group: list(read_lines(split / group / f"{side}.{lang}")) for group in groups}
-
-
-def _hypotheses(decoded: Path, side: str) -> dict[str, list[str]]:
-    files = (decoded / HYPOTHESES).glob(f"*.{side}.txt")
-    return {path.name.split(".")[0]: list(read_lines(path)) for path in files}
+def _where_made(context: StepContext, name: str, file: str) -> dict[str, Any]:
+    """What a step that not every recipe has wrote."""
+    return read_json(context.parent(name) / file) if name in context.node.parents else {}
 
 
 def _system_name(model: str) -> str:

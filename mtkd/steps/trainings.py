@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mtkd import train
 from mtkd.bundle import sha256_of
+from mtkd.capture import failed_gates
 from mtkd.commands import TrainingJob
 from mtkd.commands import train as train_command
 from mtkd.context import StepContext
 from mtkd.corpus.subword import DICTIONARY, VOCABULARY, dictionary_symbols
 from mtkd.distill.topk import TopKStore
-from mtkd.errors import CheckpointError
-from mtkd.plan import generic_node
-from mtkd.recipe import GENERAL, Training
-from mtkd.steps.files import DATA, STORE, read_json
+from mtkd.distill.weighting import rule_text
+from mtkd.errors import CheckpointError, GateError, StoreMismatch
+from mtkd.plan import corpus_teachers, generic_node, teacher_node
+from mtkd.recipe import Training
+from mtkd.recipe_text import GENERAL, TRANSFER
+from mtkd.steps.files import CAPTURED, DATA, STORE, read_json
 
 
 def generic(context: StepContext) -> None:
@@ -39,39 +43,69 @@ def teacher(context: StepContext) -> None:
 
 
 def mixed(context: StepContext) -> None:
-    """Mixed fine-tuning: the student's run with lambda = 0, and nothing else changed."""
-    _train_on_mix(context, stores={})
+    """Mixed fine-tuning: the student's run with lambda = 0, and nothing else changed.
+
+    Text without references has nothing to say at lambda = 0, and is left out.
+    """
+    _train_on_mix(context)
 
 
 def student(context: StepContext) -> None:
-    """The student: all domains together, from references and soft targets."""
-    stores = {domain: path / STORE for domain, path in context.parents("capture").items()}
-    fingerprint = read_json(context.parent("binarize") / VOCABULARY)["fingerprint"]
-    for domain, path in stores.items():
-        # The trainer compares the targets; which teacher a store is of, only we can know.
-        store = TopKStore.open(path)
-        teacher_digest = sha256_of(context.parent(f"teacher.{domain}") / train.MODEL)
-        store.require(
-            vocabulary=fingerprint,
-            targets=store.header.targets,
-            corpus=domain,
-            teachers={domain: teacher_digest},
+    """The student, or one of a sweep: all domains together, from references and soft targets."""
+    distill = context.recipe.distill.model_copy(update=context.slice["distill"])
+    if distill.kd_weight == 0.0:
+        _train_on_mix(context)
+        return
+    transfer = {domain: path / DATA / (domain + TRANSFER) for domain, path in context.parents("transfer").items()}
+    if distill.source == "online":
+        teachers = {
+            corpus: {str(_teacher(context, name)): weight for name, weight in of.items()}
+            for corpus, of in corpus_teachers(context.recipe).items()
+        }
+        _train_on_mix(context, distill=distill, teachers=teachers, transfer=transfer)
+        return
+    _hold_against_gates(context)
+    stores = {corpus: path / STORE for corpus, path in context.parents("capture").items()}
+    for corpus, path in stores.items():
+        _hold_against_teachers(context, corpus, TopKStore.open(path))
+    _train_on_mix(context, distill=distill, stores=stores, transfer=transfer)
+
+
+def _hold_against_teachers(context: StepContext, corpus: str, store: TopKStore) -> None:
+    """The trainer compares vocabulary and targets; which teachers a store is of, and how mixed, only we can know."""
+    weights = corpus_teachers(context.recipe)[corpus]
+    store.require(
+        vocabulary=read_json(context.parent("binarize") / VOCABULARY)["fingerprint"],
+        targets=store.header.targets,
+        corpus=corpus,
+        teachers={name: sha256_of(_teacher(context, name)) for name in weights},
+    )
+    rule = rule_text(context.recipe.distill.weighting, weights)
+    if store.header.rule != rule:
+        raise StoreMismatch(
+            f"{store.path}: made by the rule {store.header.rule}, this run's is {rule}; rerun 'capture'"
         )
-    _train_on_mix(context, stores)
 
 
-def _train_on_mix(context: StepContext, stores: dict[str, Path]) -> None:
+def _hold_against_gates(context: StepContext) -> None:
+    """Stop before the student trains on soft targets that say too little."""
+    gates, epsilon = context.recipe.distill.gates, context.recipe.training.teacher.label_smoothing
+    reports = [read_json(path / CAPTURED) for path in context.parents("capture").values()]
+    if failed := [reason for report in reports for reason in failed_gates(report, gates, epsilon)]:
+        raise GateError("the soft targets fail their gates, the student is not trained:\n" + "\n".join(failed))
+
+
+def _teacher(context: StepContext, name: str) -> Path:
+    """The checkpoint of a teacher that a weighting rule names."""
+    return context.parent(teacher_node(context.recipe, name)) / train.MODEL
+
+
+def _train_on_mix(context: StepContext, **taught: Any) -> None:
+    """`taught`: what of a `TrainingJob` concerns soft targets."""
     recipe = context.recipe
     start = context.parent(generic_node(recipe, recipe.model.student)) / train.MODEL
-    _train(
-        context,
-        recipe.model.student,
-        recipe.training.student,
-        list(recipe.domains),
-        start=start,
-        sampled=True,
-        stores=stores,
-    )
+    model, training, domains = recipe.model.student, recipe.training.student, list(recipe.domains)
+    _train(context, model, training, domains, start=start, sampled=True, **taught)
 
 
 def _train(
@@ -79,11 +113,9 @@ def _train(
     preset: str,
     training: Training,
     domains: list[str],
-    *,
-    start: Path | None = None,
-    sampled: bool = False,
-    stores: dict[str, Path] | None = None,
+    **job_fields: Any,
 ) -> None:
+    """`job_fields`: the fields of a `TrainingJob` that not every role has."""
     binarized = context.parent("binarize")
     job = TrainingJob(
         preset,
@@ -91,9 +123,7 @@ def _train(
         domains,
         data=binarized / DATA,
         save_dir=context.dir / "checkpoints",
-        start=start,
-        sampled=sampled,
-        stores=stores or {},
+        **job_fields,
     )
     argv = train_command(context.recipe, job)
     context.commands.append(["fairseq-train", *argv])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,12 @@ import pytest
 import torch
 import yaml
 
+from mtkd import checkpoint
 from mtkd.bundle import ModelBundle
+from mtkd.distill.store_writer import write_header
+from mtkd.distill.topk import TopKStore
 from mtkd.pipeline import open_workspace, select
+from mtkd.processes import available_cores
 from mtkd.recipe_file import load_recipe
 from mtkd.workspace import Workspace
 from tests.toy import write_micro
@@ -128,6 +134,21 @@ def test_student_and_mixed_differ_only_in_soft_targets(finished) -> None:
     strip = [text.replace(str(place.dir(name)), "DIR") for name, text in (("mixed", mixed), ("student", student))]
     assert strip[0] == strip[1].replace(student[start:end], "")
     assert "--kd-weight 0.5" in student[start:end]
+
+
+def test_fairseq_train_alone_makes_the_same_student(finished, tmp_path: Path) -> None:
+    """The step's own command, typed without mtkd's command line: the same weights, bit by bit."""
+    place = workspace(finished[0])
+    argv = shlex.split((place.dir("student") / "command.sh").read_text())
+    argv[0] = str(Path(sys.executable).with_name("fairseq-train"))
+    argv[argv.index("--save-dir") + 1] = str(tmp_path)
+    threads = {"OMP_NUM_THREADS": str(available_cores()), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours = checkpoint.read(place.dir("student") / "model.pt")["model"]
+    alone = checkpoint.read(tmp_path / "checkpoint_best.pt")["model"]
+    assert ours.keys() == alone.keys()
+    assert all(torch.equal(ours[name], alone[name]) for name in ours)
 
 
 def test_second_run_does_nothing(finished) -> None:
@@ -279,7 +300,7 @@ def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path)
         shutil.copyfile(place.dir("subword") / name, copy / name)
     for name in ("generic", "teacher.bank"):
         shutil.copyfile(place.dir(name) / "model.pt", copy / f"{name}.pt")
-    state = torch.load(copy / "generic.pt", weights_only=True)
+    state = checkpoint.read(copy / "generic.pt")
     torch.save(state | {"args": Malicious()}, copy / "evil.pt")
     bring(copy, subword={"model": "sentencepiece.model", "dictionary": "dict.txt"})
     bring(copy, generic={"checkpoint": "evil.pt"})
@@ -303,8 +324,9 @@ class Malicious:
 def test_store_of_another_teacher_is_refused(copy: Path) -> None:
     """A store that was put in by hand: the training names what is wrong and which step to rerun."""
     place = workspace(copy)
-    header = place.dir("capture.bank") / "store" / "header.json"
-    header.write_text(re.sub(r'("bank": ")[0-9a-f]{64}', r"\g<1>" + "0" * 64, header.read_text()))
+    path = place.dir("capture.bank") / "store"
+    header = path / "header.json"
+    write_header(path, replace(TopKStore.open(path).header, teachers={"bank": "0" * 64}))
     shutil.rmtree(place.dir("student"))
     done = place.done_file("capture.bank")
     content = json.loads(done.read_text())

@@ -19,37 +19,22 @@ import pytest
 
 from mtkd import export, fairseq_model
 from mtkd.decoding import Beam, Decoder
-from mtkd.distill.topk import StoreWriter, TeacherRows, TopKStore
+from mtkd.distill.store_writer import StoreWriter
+from mtkd.distill.topk import TeacherRows, TopKStore
 from mtkd.export import Vocabulary
-from mtkd.pipeline import open_workspace
-from mtkd.recipe_file import load_recipe
 from mtkd.scoring import score
-from mtkd.workspace import Workspace
-from tests.toy import write_toy
+from tests.proofs.toy_run import ROOT, ToyRun
+from tests.toy import DOMAINS
 
 pytestmark = pytest.mark.proof
-ROOT = Path(__file__).parents[2]
-DOMAINS = ("bank", "river", "court")
-SYSTEMS = "systems=[generic, teachers, student]"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("toy")
-    recipe = write_toy(folder, generic_updates=240, teacher_updates=120, student_updates=160)
-    argv = [sys.executable, "-m", "mtkd", "run", str(recipe), "--workspace", str(folder / "run"), "--set", SYSTEMS]
-    subprocess.run([*argv, "--until", "evaluate"], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    return open_workspace(load_recipe(recipe, [SYSTEMS]), folder / "run")
-
-
-@pytest.fixture(scope="module")
-def bleu(toy: Workspace) -> dict[str, dict[str, float]]:
+def bleu(toy: ToyRun) -> dict[str, dict[str, float]]:
     """System -> test set -> BLEU."""
-    results = json.loads((toy.dir("evaluate") / "results.json").read_text())
-    print(json.dumps(results["scores"]["bleu"], indent=1))
-    return {
-        system: {name: of["score"] for name, of in sets.items()} for system, sets in results["scores"]["bleu"].items()
-    }
+    found = {system: toy.bleu(system) for system in ("generic", "teachers", "student")}
+    print(found)
+    return found
 
 
 def test_teachers_know_their_domain_and_the_generic_model_does_not(bleu) -> None:
@@ -63,21 +48,21 @@ def test_one_student_equals_all_teachers_with_no_domain_given(bleu) -> None:
         assert bleu["student"][domain] >= 0.9 * bleu["teachers"][domain]
 
 
-def test_soft_targets_alone_teach_even_beside_random_labels(toy: Workspace, bleu, tmp_path: Path) -> None:
+def test_soft_targets_alone_teach_even_beside_random_labels(toy: ToyRun, bleu, tmp_path: Path) -> None:
     plugin = Path(__file__).parent / "random_labels"
     found = retrain(toy, tmp_path, {"--task": "random_labels", "--user-dir": str(plugin), "--kd-weight": "1.0"})
     for domain in DOMAINS:
         assert found[domain] >= 0.9 * bleu["teachers"][domain]
 
 
-def test_soft_targets_of_other_rows_teach_nothing(toy: Workspace, bleu, tmp_path: Path) -> None:
+def test_soft_targets_of_other_rows_teach_nothing(toy: ToyRun, bleu, tmp_path: Path) -> None:
     stores = {domain: str(shuffled(toy.dir(f"capture.{domain}") / "store", tmp_path / domain)) for domain in DOMAINS}
     found = retrain(toy, tmp_path, {"--soft-targets": json.dumps(stores), "--kd-weight": "1.0"})
     for domain in DOMAINS:
         assert found[domain] < 0.6 * bleu["teachers"][domain]
 
 
-def retrain(toy: Workspace, folder: Path, changes: dict[str, str]) -> dict[str, float]:
+def retrain(toy: ToyRun, folder: Path, changes: dict[str, str]) -> dict[str, float]:
     """The student's own fairseq-train command with some flags changed; BLEU of its last checkpoint by domain."""
     argv = shlex.split((toy.dir("student") / "command.sh").read_text())[1:]
     for flag, value in {**changes, "--save-dir": str(folder / "checkpoints")}.items():

@@ -25,8 +25,10 @@ from typer.main import get_command
 
 import mtkd
 from mtkd.cli import app
-from mtkd.distill.topk import StoreHeader, StoreWriter, TeacherRows
-from mtkd.plan import STEP_VERSIONS, build_plan
+from mtkd.distill.store_writer import StoreWriter
+from mtkd.distill.topk import StoreHeader, TeacherRows
+from mtkd.graph import STEP_VERSIONS
+from mtkd.plan import build_plan
 from mtkd.recipe import Recipe, Training
 from mtkd.recipe_file import load_recipe
 from service.settings import PREFIX, Settings

@@ -23,7 +23,8 @@ from mtkd.corpus.subword import (
     train_subword,
 )
 from mtkd.errors import CorpusError
-from mtkd.recipe import Languages, Recipe
+from mtkd.recipe import Recipe
+from mtkd.recipe_text import Languages
 from tests.unit.corpus_text import random_text, recipe_of
 
 LANGUAGES = Languages(source="en", target="de")
