@@ -32,6 +32,8 @@ OWN_ERROR = re.compile(r"^mtkd\.errors\.\w+: (.*)$")
 ANY_ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception|Interrupt)\b.*|fairseq-train: error: .*|.*: error: .*)$")
 FULL_BYTES = 1 << 20
 """A trainer that failed beside so little free disk failed for that; torch words it in many ways."""
+DONE = "| done training in "
+"""fairseq's last line, after its last checkpoint."""
 METRICS = "metrics.jsonl"
 MODEL = "model.pt"
 
@@ -87,7 +89,9 @@ def _train(argv: Sequence[str], directory: Path, updates: int, progress: Progres
                 if row["split"] == "train":
                     note = f"loss {row['loss']:.2f}, {row.get('tokens_per_second', 0) / 1000:.1f}k tokens/s"
                     progress.update(int(row["update"]), updates, note)
-    if trainer.returncode != 0:
+    # fairseq's loader thread is still at work when the interpreter ends, and now and then takes the process down with
+    # it: by then all is saved and said.
+    if trainer.returncode != 0 and not any(DONE in line for line in tail):
         if shutil.disk_usage(directory).free < FULL_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         raise MtkdError(f"fairseq-train failed: {_reason(tail)} (log: {directory / 'train.log'})")

@@ -147,3 +147,15 @@ def test_wrong_arguments_end_in_one_clear_message(micro, tmp_path: Path, change:
     assert message in str(caught.value)
     assert "Traceback" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trainer_that_dies_after_its_work_has_done_it(micro, tmp_path: Path) -> None:
+    """Seen: `terminate called without an active exception` from fairseq's loader thread at the interpreter's end."""
+    plugin = tmp_path / "dies_at_exit"
+    plugin.mkdir()
+    code = "import atexit, os\nimport mtkd.fairseq_plugin\natexit.register(os.abort)\n"
+    (plugin / "__init__.py").write_text(code, encoding="utf-8")
+    argv = micro.train_args(tmp_path / "checkpoints", updates=2, domains=["bank"])
+    argv[argv.index("--user-dir") + 1] = str(plugin)
+    model = train.run(argv, tmp_path, updates=2, average_checkpoints=1, progress=Progress("aborts"))
+    assert checkpoint.read(model)["model"]
