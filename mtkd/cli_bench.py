@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,9 +18,6 @@ from rich.table import Column, Table
 
 from mtkd.errors import UsageError
 from mtkd.presets import PRESETS
-
-if TYPE_CHECKING:
-    from mtkd.bench.benchmarks import Session
 
 app = typer.Typer(no_args_is_help=True, help="Measure what distillation costs beside ordinary fairseq training.")
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
@@ -58,12 +55,8 @@ def loss(
 
     if top_k > min(vocab):
         raise UsageError(f"--top-k {top_k}: the smallest vocabulary has {min(vocab)} symbols")
-    _measure(
-        lambda session: benchmarks.loss(session, vocabs=vocab, tokens=tokens, width=width, top_k=top_k),
-        rounds=rounds,
-        device=device,
-        output=output,
-    )
+    sizes = {"vocabs": vocab, "tokens": tokens, "width": width, "top_k": top_k}
+    _measure(benchmarks.loss, sizes, rounds=rounds, device=device, output=output)
 
 
 @app.command()
@@ -80,13 +73,8 @@ def train(
     """Updates of fairseq's trainer: stock label-smoothed training against a student with soft targets."""
     from mtkd.bench import benchmarks
 
-    sizes = {"vocab": vocab, "updates": updates, "max_tokens": max_tokens, "top_k": top_k}
-    _measure(
-        lambda session: benchmarks.train(session, preset=preset, **sizes),
-        rounds=rounds,
-        device=device,
-        output=output,
-    )
+    sizes = {"preset": preset, "vocab": vocab, "updates": updates, "max_tokens": max_tokens, "top_k": top_k}
+    _measure(benchmarks.train, sizes, rounds=rounds, device=device, output=output)
 
 
 @app.command()
@@ -102,23 +90,20 @@ def capture(
     """A teacher's beliefs written to a store, against its bare forward pass."""
     from mtkd.bench import benchmarks
 
-    sizes = {"vocab": vocab, "tokens": tokens, "top_k": top_k}
-    _measure(
-        lambda session: benchmarks.capture(session, preset=preset, **sizes),
-        rounds=rounds,
-        device=device,
-        output=output,
-    )
+    sizes = {"preset": preset, "vocab": vocab, "tokens": tokens, "top_k": top_k}
+    _measure(benchmarks.capture, sizes, rounds=rounds, device=device, output=output)
 
 
-def _measure(benchmark: Callable[[Session], dict[str, Any]], *, rounds: int, device: str, output: Path | None) -> None:
-    """Run a benchmark, print its tables, keep its figures."""
+def _measure(
+    benchmark: Callable[..., dict[str, Any]], sizes: dict[str, Any], *, rounds: int, device: str, output: Path | None
+) -> None:
+    """Run a benchmark of these sizes, print its tables, keep its figures."""
     from mtkd.bench.benchmarks import Session
     from mtkd.bench.record import write_record
 
     command = f"mtkd {shlex.join(sys.argv[1:])}"
     with console.status("starting") as status:
-        found = benchmark(Session.start(command, device=device, rounds=rounds, tell=status.update))
+        found = benchmark(Session.start(command, device=device, rounds=rounds, tell=status.update), **sizes)
     console.print(f"{found['device']}, {found['threads']} threads, torch {found['torch']}")
     for result in found["results"]:
         _print_result(result)

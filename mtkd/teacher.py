@@ -24,6 +24,7 @@ from mtkd.distill import beliefs
 from mtkd.distill.beliefs import Beliefs, Head
 from mtkd.distill.topk import TeacherRows
 from mtkd.errors import CheckpointError
+from mtkd.fairseq_plugin.projection import teachers_projection
 
 TOKENS_PER_BATCH = 4096
 """Padded tokens of the longer side."""
@@ -78,11 +79,7 @@ class TeacherPass:
 
     def _load(self, path: Path, source_lang: str, target_lang: str) -> Any:
         model = fairseq_model.load_model(path, self.vocabulary, source_lang, target_lang).to(self.device)
-        if not isinstance(model.decoder.output_projection, torch.nn.Linear):
-            raise CheckpointError(
-                f"{path}: no plain output projection (adaptive softmax?), so it gives no probabilities to learn from; "
-                "use a teacher without --adaptive-softmax-cutoff"
-            )
+        teachers_projection(model, path)
         return model
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ from mtkd.corpus.subword import VOCABULARY
 from mtkd.distill.beliefs import Head
 from mtkd.distill.live import Interleaved, LiveTeachers
 from mtkd.errors import CheckpointError, UsageError
+from mtkd.fairseq_plugin.projection import teachers_projection
 
 logger = logging.getLogger(__name__)
 
@@ -150,11 +151,7 @@ def load(path: Path, task: Any, vocabulary: str) -> Any:
         raise CheckpointError(checkpoint.wrong_vocabulary(path, rows, wanted))
     _require_vocabulary(path, vocabulary)
     model = build_model(_shape(state), task, from_checkpoint=True)
-    if not isinstance(model.decoder.output_projection, torch.nn.Linear):
-        raise CheckpointError(
-            f"{path}: no plain output projection (adaptive softmax?), so it gives no probabilities to learn from; "
-            "use a teacher without --adaptive-softmax-cutoff"
-        )
+    teachers_projection(model, path)
     model.upgrade_state_dict(state["model"])
     weights = {name: value.float() if value.is_floating_point() else value for name, value in state["model"].items()}
     # Not fairseq's own load_state_dict, which would copy the pages into memory.

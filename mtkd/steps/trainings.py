@@ -83,7 +83,7 @@ def _hold_against_teachers(context: StepContext, corpus: str, store: TopKStore) 
     rule = rule_text(context.recipe.distill.weighting, weights)
     if store.header.rule != rule:
         raise StoreMismatch(
-            f"{store.path}: made by the rule {store.header.rule}, this run's is {rule}; rerun 'capture'"
+            f"{store.path}: made by the rule {store.header.rule}, this run's is {rule}; rerun step 'capture'"
         )
 
 

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,32 +25,12 @@ from mtkd import checkpoint
 from mtkd.bundle import ModelBundle
 from mtkd.distill.store_writer import write_header
 from mtkd.distill.topk import TopKStore
-from mtkd.pipeline import open_workspace, select
-from mtkd.processes import available_cores
-from mtkd.recipe_file import load_recipe
+from mtkd.processes import available_cores, thread_environment
 from mtkd.train import DONE
-from mtkd.workspace import Workspace
+from tests.e2e.typed import command, environment, free_port, mtkd, pending, post, processes_in, workspace
 from tests.toy import write_micro
 
-ROOT = Path(__file__).parents[2]
 TEXTS = ["clean", "split", "subword", "binarize"]
-
-
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "mtkd", *args]
-
-
-def mtkd(folder: Path, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*args),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=400,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +46,6 @@ def copy(finished: tuple[Path, Any], tmp_path: Path) -> Path:
     """A copy of the finished run that a test may damage."""
     shutil.copytree(finished[0], tmp_path / "run", symlinks=True)
     return tmp_path / "run"
-
-
-def workspace(folder: Path, *overrides: str) -> Workspace:
-    return open_workspace(load_recipe(folder / "recipe.yaml", list(overrides)), folder / "runs" / "micro")
-
-
-def pending(folder: Path, *overrides: str) -> list[str]:
-    return [node.name for node in select(workspace(folder, *overrides)).pending]
 
 
 def test_one_command_makes_table_page_and_bundle(finished) -> None:
@@ -143,8 +114,8 @@ def test_fairseq_train_alone_makes_the_same_student(finished, tmp_path: Path) ->
     argv = shlex.split((place.dir("student") / "command.sh").read_text())
     argv[0] = str(Path(sys.executable).with_name("fairseq-train"))
     argv[argv.index("--save-dir") + 1] = str(tmp_path)
-    threads = {"OMP_NUM_THREADS": str(available_cores()), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+    threads = thread_environment(available_cores())  # what the step had: sums over two threads round otherwise
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**environment(), **threads})
     assert DONE in done.stdout + done.stderr, done.stdout + done.stderr
     ours = checkpoint.read(place.dir("student") / "model.pt")["model"]
     alone = checkpoint.read(tmp_path / "checkpoint_best.pt")["model"]
@@ -212,7 +183,7 @@ def test_kill_9_then_the_same_command(copy: Path, step: str) -> None:
         cwd=copy,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -231,26 +202,6 @@ def test_kill_9_then_the_same_command(copy: Path, step: str) -> None:
     assert workspace(copy).states()[step].done
 
 
-def processes_in(folder: Path) -> list[str]:
-    """Command lines of processes that name or stand in a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            here = (process / "cwd").readlink()
-        except OSError:
-            continue
-        if process.name != str(os.getpid()) and (str(folder) in words or here.is_relative_to(folder)):
-            found.append(words)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_bundle_answers_over_http_and_on_the_command_line(finished) -> None:
     folder, port = finished[0], free_port()
     bundle = "runs/micro/bundle"
@@ -260,7 +211,7 @@ def test_bundle_answers_over_http_and_on_the_command_line(finished) -> None:
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
     ) as server:
         try:
             answer = post(port, {"q": source, "source": "en", "target": "de"})
@@ -274,20 +225,6 @@ def test_bundle_answers_over_http_and_on_the_command_line(finished) -> None:
     lines = mtkd(folder, "translate", bundle, input=f"{source}\n\n{source}\n")
     assert lines.returncode == 0, lines.stderr
     assert lines.stdout.split("\n") == [answer["translatedText"], "", answer["translatedText"], ""]
-
-
-def post(port: int, body: dict[str, str]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/translate", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(request) as response:
-                return json.load(response)
-        except urllib.error.URLError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def bring(copy: Path, **changes: Any) -> None:

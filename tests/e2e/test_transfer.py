@@ -10,40 +10,20 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from mtkd.distill.topk import TopKStore
-from mtkd.pipeline import open_workspace, select
-from mtkd.recipe_file import load_recipe
+from mtkd.pipeline import select
 from mtkd.train import METRICS, read_metrics
 from mtkd.workspace import Workspace
+from tests.e2e.typed import command, environment, mtkd, workspace
 from tests.toy import write_micro
 
 pytestmark = pytest.mark.proof
-ROOT = Path(__file__).parents[2]
 SENTENCES = 60
-
-
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "mtkd", "run", "recipe.yaml", *args]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def mtkd_run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*args), cwd=folder, capture_output=True, text=True, check=False, timeout=600, env=environment()
-    )
-
-
-def workspace(folder: Path) -> Workspace:
-    return open_workspace(load_recipe(folder / "recipe.yaml"), folder / "runs" / "micro")
 
 
 def counts(place: Workspace) -> dict[str, int]:
@@ -56,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the micro recipe of one domain after its student was trained."""
     folder = tmp_path_factory.mktemp("transfer")
     write_micro(folder, domains=1, transfer_sentences=SENTENCES)
-    run = mtkd_run(folder, "--until", "student")
+    run = mtkd(folder, "run", "recipe.yaml", "--until", "student")
     assert run.returncode == 0, run.stdout + run.stderr
     assert f" of {SENTENCES} sentences translated and kept (dropped: " in run.stdout
     return folder
@@ -107,7 +87,12 @@ def test_kill_9_then_the_same_command(copy: Path) -> None:
     shutil.rmtree(made)
     until = ["--until", "transfer.bank"]
     with subprocess.Popen(
-        command(*until), cwd=copy, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        command("run", "recipe.yaml", *until),
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
     ) as running:
         deadline = time.monotonic() + 120
         while not (made / "work" / "sources.txt").exists():
@@ -115,14 +100,14 @@ def test_kill_9_then_the_same_command(copy: Path) -> None:
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGKILL)
     assert not place.done_file("transfer.bank").exists()
-    again = mtkd_run(copy, *until)
+    again = mtkd(copy, "run", "recipe.yaml", *until)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {name: (made / name).read_bytes() for name in before} == before
     assert not (made / "work").exists()
 
 
 def test_the_report_tells_of_it(copy: Path) -> None:
-    run = mtkd_run(copy)
+    run = mtkd(copy, "run", "recipe.yaml")
     assert run.returncode == 0, run.stdout + run.stderr
     page = (copy / "runs/micro/report/index.html").read_text(encoding="utf-8")
     assert "Text without references" in page

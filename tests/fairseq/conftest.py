@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
-from mtkd import commands
+from mtkd import checkpoint, commands
 from mtkd.commands import TrainingJob
 from mtkd.corpus.clean import clean_corpora
 from mtkd.corpus.split import split_corpora
@@ -106,3 +107,17 @@ def trained(micro: Micro, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     log = run_fairseq_train(micro.train_args(folder, updates=40, domains=["bank", "river", "court"]))
     return Trained(folder / "checkpoint_best.pt", log)
+
+
+@pytest.fixture(scope="session")
+def teachers(trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two models that differ: one that was trained, and the same with noise on its weights."""
+    noisy = tmp_path_factory.mktemp("second") / "second.pt"
+    state = checkpoint.read(trained.checkpoint)
+    state.pop("last_optimizer_state")
+    generator = torch.Generator().manual_seed(0)
+    for name, value in state["model"].items():
+        if value.dim() == 2 and name not in {"decoder.embed_tokens.weight", "decoder.output_projection.weight"}:
+            value.add_(0.05 * torch.randn(value.shape, generator=generator))
+    checkpoint.write(state, noisy)
+    return {"first": trained.checkpoint, "second": noisy}

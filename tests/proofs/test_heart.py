@@ -5,10 +5,12 @@ Minutes of training: `make prove`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mtkd.steps.files import CAPTURED, SWEEP, read_json
-from tests.proofs.toy_run import SYSTEMS, ToyRun, run_toy
+from tests.proofs.toy_run import SYSTEMS, ToyRun, best_on_dev, retrain, run_toy
 from tests.toy import DOMAINS
 
 pytestmark = pytest.mark.proof
@@ -18,16 +20,21 @@ WHOLE = "distill.top_k=480"
 
 
 @pytest.mark.parametrize("temperature", [1, 2])
-def test_online_teachers_teach_what_a_store_of_the_whole_vocabulary_does(toy: ToyRun, temperature: int) -> None:
+def test_online_teachers_teach_what_a_store_of_the_whole_vocabulary_does(
+    toy: ToyRun, temperature: int, tmp_path: Path
+) -> None:
+    """Dev loss, all domains together within 0.02 bits, and each no further off than the store's own other seeds."""
     settings = SYSTEMS, ALONE, f"distill.temperature={temperature}"
-    online = run_toy(toy.recipe, toy.root, *settings, "distill.source=online", until="student")
-    stored = run_toy(toy.recipe, toy.root, *settings, WHOLE, until="student")
-    ours, theirs = online.dev("student"), stored.dev("student")
-    print(ours, theirs)
-    assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.02)
-    for domain in DOMAINS:
-        # The store's float16 sets the two trainings apart, and a dev set of 125 sentences is a noisy witness.
-        assert ours[f"{domain}_nll_loss"] == pytest.approx(theirs[f"{domain}_nll_loss"], abs=0.05)
+    online = run_toy(toy.recipe, toy.root, *settings, "distill.source=online", until="student").dev("student")
+    run = run_toy(toy.recipe, toy.root, *settings, WHOLE, until="student")
+    stored = run.dev("student")
+    others = [best_on_dev(retrain(run, tmp_path / seed, {"--seed": seed})) for seed in ("2", "3", "4")]
+    keys = ["loss", *(f"{domain}_nll_loss" for domain in DOMAINS)]
+    noise = {key: max(abs(other[key] - stored[key]) for other in others) for key in keys}
+    distance = {key: abs(online[key] - stored[key]) for key in keys}
+    print(f"T = {temperature}: distance {distance}, other seeds {noise}")
+    assert distance["loss"] <= 0.02
+    assert all(distance[key] <= noise[key] for key in keys)
 
 
 def test_generalist_and_specialist_teach_together(toy: ToyRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from mtkd.pipeline import open_workspace
 from mtkd.recipe_file import load_recipe
 from mtkd.steps.files import RESULTS, read_json
-from mtkd.train import METRICS, read_metrics
+from mtkd.train import DONE, METRICS, parse_log_line, read_metrics
 from mtkd.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +42,7 @@ class ToyRun:
 
     def dev(self, node: str) -> dict[str, Any]:
         """The validation with the lowest loss, in bits a token."""
-        rows = [row for row in read_metrics(self.dir(node) / METRICS) if row["split"] == "valid"]
-        return min(rows, key=lambda row: row["loss"])
+        return best_on_dev(read_metrics(self.dir(node) / METRICS))
 
 
 def run_toy(recipe: Path, root: Path, *overrides: str, until: str | None = None) -> ToyRun:
@@ -55,3 +55,22 @@ def run_toy(recipe: Path, root: Path, *overrides: str, until: str | None = None)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return ToyRun(recipe, root, overrides)
+
+
+def best_on_dev(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The validation with the lowest loss, among the rows of a training's log."""
+    return min((row for row in rows if row["split"] == "valid"), key=lambda row: row["loss"])
+
+
+def retrain(run: ToyRun, save_dir: Path, changes: dict[str, str]) -> list[dict[str, Any]]:
+    """The student's own fairseq-train command with some flags changed; the rows of its log."""
+    argv = shlex.split((run.dir("student") / "command.sh").read_text())[1:]
+    for flag, value in {**changes, "--save-dir": str(save_dir)}.items():
+        argv[argv.index(flag) + 1] = value
+    command = [sys.executable, "-m", "fairseq_cli.train", *argv]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    output = done.stdout + done.stderr
+    assert DONE in output, output[-3000:]
+    return [row for row in map(parse_log_line, output.splitlines()) if row is not None]

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import pytest
 import torch
 import torch.distributed
 from torch import Tensor
 
 from mtkd.distill.fused import fused_word_kd
-from mtkd.distill.losses import KD_LOSSES, TAILS, Objective, SoftTargets, TokenLosses, word_kd
-from mtkd.errors import UsageError
+from mtkd.distill.losses import Objective, SoftTargets, TokenLosses, word_kd
 from tests.unit import dense_reference as dense
 
 V, D = 29, 6
 LOSS_SCALE = 2.0**10
-
-
-def is_valid(kd_loss: str, tail: str) -> bool:
-    try:
-        Objective(kd_loss, tail)
-    except UsageError:
-        return False
-    return True
-
-
-ROWS = [(kd_loss, tail) for kd_loss in KD_LOSSES for tail in TAILS if is_valid(kd_loss, tail)]
-every_row = pytest.mark.parametrize(("kd_loss", "tail"), ROWS)
-every_temperature = pytest.mark.parametrize("temperature", [1.0, 2.0])
 
 
 class Batch(NamedTuple):
@@ -91,10 +76,6 @@ def by_logits(logits_NV: Tensor, given: Batch, objective: Objective) -> Tensor:
     eye_NN = torch.eye(len(logits_NV), dtype=logits_NV.dtype)
     posed = given._replace(features_ND=eye_NN, weight_VD=logits_NV.t()).leaves(logits_NV.dtype)
     return gradients(run_fused(posed, objective)[0], posed)[1].t()
-
-
-def assert_close(ours: Tensor, expected: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(ours.double(), expected.double(), rtol=tolerance, atol=tolerance)
 
 
 def distance(ours: Tensor, expected: Tensor) -> float:

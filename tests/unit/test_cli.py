@@ -18,6 +18,7 @@ from mtkd import __version__, cli, pipeline
 from mtkd.errors import MtkdError
 from mtkd.evaluation import EvaluationInputs, evaluate
 from mtkd.pipeline import open_workspace
+from mtkd.processes import thread_environment
 from mtkd.recipe_file import load_recipe
 from mtkd.workspace import write_json
 from tests.unit.corpus_text import write_tsv
@@ -197,9 +198,11 @@ def test_check_lists_facts_or_problems(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_step_by_hand_says_when_it_fails(tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
     args = ["step", "clean", "--recipe", str(path), "--workspace", str(tmp_path / "w")]
-    assert CliRunner().invoke(cli.app, args).exit_code == 0
+    # The step sets the thread variables of its process; naming them here has click put back this one's.
+    runner = CliRunner(env=thread_environment(1))
+    assert runner.invoke(cli.app, args).exit_code == 0
     (tmp_path / "text" / "it.tsv").write_bytes(b"")
-    failed = CliRunner().invoke(cli.app, args)
+    failed = runner.invoke(cli.app, args)
     assert failed.exit_code == 1
     assert "[clean] error: " in failed.output
     assert "the file is empty" in failed.output

@@ -19,16 +19,14 @@ from tests.unit.fused_batch import (
     LOSS_SCALE,
     Batch,
     V,
-    assert_close,
     batch,
     by_logits,
     distance,
-    every_row,
-    every_temperature,
     gradients,
     run_fused,
     run_plain,
 )
+from tests.unit.loss_rows import assert_close, every_row, every_temperature
 
 
 @every_row

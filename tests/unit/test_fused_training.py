@@ -21,14 +21,12 @@ from tests.unit.fused_batch import (
     Batch,
     D,
     V,
-    assert_close,
     batch,
-    every_row,
-    every_temperature,
     gradients,
     run_fused,
     run_plain,
 )
+from tests.unit.loss_rows import assert_close, every_row, every_temperature
 
 
 class TiedStudent(nn.Module):

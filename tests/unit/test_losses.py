@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from mtkd.distill.losses import (
@@ -19,65 +17,22 @@ from mtkd.distill.losses import (
     SoftTargets,
     js,
     student_logs,
-    teacher_atoms,
     word_kd,
 )
 from mtkd.errors import UsageError
 from tests.unit import dense_reference as dense
-
-V = 23
-
-
-def is_valid(kd_loss: str, tail: str) -> bool:
-    try:
-        Objective(kd_loss, tail)
-    except UsageError:
-        return False
-    return True
-
-
-ROWS = [(kd_loss, tail) for kd_loss in KD_LOSSES for tail in TAILS if is_valid(kd_loss, tail)]
-every_row = pytest.mark.parametrize(("kd_loss", "tail"), ROWS)
-every_loss = pytest.mark.parametrize("kd_loss", KD_LOSSES)
-every_temperature = pytest.mark.parametrize("temperature", [1.0, 2.0])
-property_test = settings(max_examples=40, deadline=None, derandomize=True)
-seeds = st.integers(0, 2**32 - 1)
-
-
-def soft_targets(rows: dense.Example, temperature: float = 1.0, dtype: torch.dtype = torch.float64) -> SoftTargets:
-    """The rows as a store says them; float16 has a floor."""
-    ids_NK, log_probs_NK, log_tail_N = dense.stored(rows, temperature)
-    floor = torch.finfo(dtype).min
-    log_tail_N = None if log_tail_N is None else log_tail_N.clamp_min(floor).to(dtype)
-    return SoftTargets(ids_NK, log_probs_NK.clamp_min(floor).to(dtype), log_tail_N)
-
-
-def taught(rows: dense.Example) -> dense.Example:
-    """The divergence alone: lambda and w are 1."""
-    ones_N = torch.ones_like(rows.weight_N)
-    return rows._replace(kd_weight_N=ones_N, weight_N=ones_N)
-
-
-def losses_and_gradient(rows: dense.Example, objective: Objective, soft: SoftTargets) -> tuple[Tensor, Tensor]:
-    """Per token, and the gradient of their sum by the logits."""
-    leaf_NV = rows.logits_NV.detach().clone().requires_grad_()
-    loss_N = word_kd(leaf_NV, rows.target_N, objective, soft, rows.kd_weight_N, rows.weight_N).loss_N
-    return loss_N.detach(), gradient(loss_N, leaf_NV)
-
-
-def gradient(loss_N: Tensor, leaf: Tensor) -> Tensor:
-    return torch.autograd.grad(loss_N.sum(), leaf)[0]
-
-
-def atoms_of(log_p_NV: Tensor, rows: dense.Example) -> Atoms:
-    """A dense distribution on the atoms of the example's kept ids."""
-    reduced = student_logs(log_p_NV, rows.kept_NK, 1.0)
-    return Atoms(reduced.log_kept_NK, reduced.log_tail_N)
-
-
-def assert_close(ours: Tensor, expected: Tensor, tolerance: float, atol: float | None = None) -> None:
-    atol = tolerance if atol is None else atol
-    torch.testing.assert_close(ours.double(), expected.double(), rtol=tolerance, atol=atol)
+from tests.unit.loss_rows import (
+    ROWS,
+    V,
+    assert_close,
+    every_loss,
+    every_row,
+    every_temperature,
+    gradient,
+    losses_and_gradient,
+    soft_targets,
+    taught,
+)
 
 
 def test_the_dense_reference_knows_every_row_of_the_tables() -> None:
@@ -310,49 +265,3 @@ def test_gradient_of_mixed_teachers_is_the_mean_of_the_single_ones(temperature: 
 
     single_JNV = torch.stack([learnt_from(log_p_NV) for log_p_NV in teachers_JNV])
     assert_close(learnt_from(mixed_NV), (weights_J11 * single_JNV).sum(0), 1e-11, atol=1e-12)
-
-
-@every_row
-@property_test
-@given(
-    seed=seeds,
-    vocab_size=st.integers(2, 40),
-    share=st.floats(0.0, 1.0),
-    temperature=st.floats(0.5, 8.0),
-    sharpness=st.floats(0.0, 12.0),
-)
-def test_no_divergence_is_negative_and_all_is_finite(
-    kd_loss: str, tail: str, seed: int, vocab_size: int, share: float, temperature: float, sharpness: float
-) -> None:
-    """Rows as they come from a float16 store, the student in float32."""
-    rows = taught(dense.example(max(1, round(share * vocab_size)), vocab_size, seed))
-    rows = rows._replace(logits_NV=sharpness * rows.logits_NV.float())
-    soft = soft_targets(rows, temperature, torch.float16)
-    loss_N, by_logits_NV = losses_and_gradient(rows, Objective(kd_loss, tail, temperature), soft)
-    assert torch.isfinite(loss_N).all()
-    assert torch.isfinite(by_logits_NV).all()
-    assert loss_N.min() >= -1e-6 * temperature**2
-    if kd_loss == "js":
-        assert loss_N.max() <= (math.log(2.0) + 1e-6) * temperature**2
-
-
-@property_test
-@given(seed=seeds, k=st.integers(1, V))
-def test_js_is_symmetric_and_at_most_log_2(seed: int, k: int) -> None:
-    rows, other = dense.example(k, seed=seed), dense.example(k, seed=seed + 1)
-    left, right = atoms_of(rows.logits_NV, rows), atoms_of(other.log_p_NV, rows)
-    assert_close(js(left, right), js(right, left), 1e-12)
-    assert js(left, right).max() <= math.log(2.0) + 1e-12
-
-
-@every_loss
-@property_test
-@given(seed=seeds, k=st.integers(1, V))
-def test_every_divergence_is_zero_at_equality_alone(kd_loss: str, seed: int, k: int) -> None:
-    """Where no tail is below the floor of reverse KL, that is."""
-    rows = dense.example(k, seed=seed)
-    mild_NV = rows.logits_NV.clamp(-3, 3)
-    same, other = atoms_of(mild_NV, rows), atoms_of(mild_NV.flip(0), rows)
-    normalised = teacher_atoms(SoftTargets(rows.kept_NK, *same), 1.0)
-    assert KD_LOSSES[kd_loss](normalised, same).abs().max() < 1e-12
-    assert KD_LOSSES[kd_loss](other, same).min() > 1e-12
