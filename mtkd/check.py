@@ -16,6 +16,7 @@ from typing import Any
 
 from mtkd.commands import KEPT_CHECKPOINTS, verify_fairseq_args
 from mtkd.corpus.clean import clean_corpora
+from mtkd.corpus.located import files_of, needs_fetching, with_fetched
 from mtkd.corpus.split import split_corpora
 from mtkd.corpus.transfer import describe_transfer
 from mtkd.errors import CorpusError, UsageError
@@ -23,6 +24,7 @@ from mtkd.graph import TRAININGS, Node, Plan
 from mtkd.presets import PRESETS
 from mtkd.recipe import Recipe, Training
 from mtkd.recipe_text import GENERAL, Domain
+from mtkd.workspace import Workspace
 
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes of text that one subword token stands for, roughly and on the safe side."""
@@ -44,8 +46,14 @@ class Findings:
 def check_recipe(recipe: Recipe, plan: Plan, root: Path) -> Findings:
     """Clean and split the corpora into a temporary folder, and estimate the rest; `root` is the workspace."""
     found = Findings()
-    with tempfile.TemporaryDirectory() as folder:
-        _check_corpora(recipe, Path(folder), found)
+    recipe = with_fetched(recipe, Workspace(root, plan).fetched())
+    to_fetch = {name: group for name, group in recipe.corpora_groups().items() if needs_fetching(group)}
+    for name, group in to_fetch.items():
+        archives = ", ".join(archive for corpus in group.corpora for archive in corpus.archives)
+        found.facts[name] = [f"to be fetched, and counted then ('mtkd run RECIPE --until fetch'): {archives}"]
+    if not to_fetch:
+        with tempfile.TemporaryDirectory() as folder:
+            _check_corpora(recipe, Path(folder), found)
     found.facts["models"] = _models(recipe)
     if recipe.model.fairseq_args:
         try:
@@ -195,7 +203,7 @@ def _parameters(preset: str, recipe: Recipe) -> int:
 
 
 def _text_bytes(group: Domain) -> int:
-    return sum(file.stat().st_size for corpus in group.corpora for file in corpus.files())
+    return sum(file.stat().st_size for corpus in group.corpora for files in files_of(corpus).values() for file in files)
 
 
 def _store_bytes(top_k: int, temperatures: int, vocab_size: int) -> float:

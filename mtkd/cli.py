@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mtkd import __version__, cli_bench, cli_store
+from mtkd import __version__, cli_bench, cli_corpora, cli_store
 from mtkd.errors import MtkdError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_store.app, name="store")
 app.add_typer(cli_bench.app, name="bench")
+app.command()(cli_corpora.init)
+app.command()(cli_corpora.lock)
 # A file has no width: wide enough that no cell is cut.
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
@@ -106,10 +108,12 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the steps.")] = False,
     until: Annotated[str | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     force: Annotated[str | None, typer.Option(metavar="STEP", help="Make this step anew, and what needs it.")] = None,
+    locked: Annotated[bool, typer.Option("--locked", help="Take no archives but those of archives.lock.json.")] = False,
     set_: Overrides = None,
 ) -> None:
     """Make everything that is not done yet, from text to report and bundle."""
     from mtkd import pipeline
+    from mtkd.archive_lock import take_lock
     from mtkd.processes import available_cores
     from mtkd.progress import ProgressView
 
@@ -118,20 +122,24 @@ def run(
     if dry_run:
         _print_states(place, selection)
         return
+    take_lock(recipe, place, locked=locked)
     if selection.pending:
         pipeline.refuse_hopeless(loaded, place, selection)
         with ProgressView(console, steps=len(selection.pending)) as view:
             try:
-                succeeded = pipeline.run(loaded, place, selection, cores=cores or available_cores(), view=view)
+                used = cores or available_cores()
+                succeeded = pipeline.run(loaded, place, selection, cores=used, locked=locked, view=view)
             except KeyboardInterrupt:
                 _fail("interrupted; the same command continues", 130)
         if not succeeded:
             _fail("a step failed; mend it, and the same command continues", 1)
     else:
         console.print(f"nothing to do: all {len(selection.nodes)} steps are done")
+    place.link_results()
     if until is None:
-        place.link_results()
         _print_results(place)
+    elif any(node.step == "corpora" for node in selection.nodes):
+        console.print(f"corpora: {os.path.relpath(place.corpora_page)}")
 
 
 @app.command()
@@ -260,7 +268,8 @@ def _print_results(place: Workspace) -> None:
     for note in table_notes(results):
         console.print(f"- {note}")
     bundle = os.path.relpath(place.bundle)
-    console.print(f"\n{verdict(results)}\n\nreport: {os.path.relpath(place.report_page)}\nbundle: {bundle}\n")
+    pages = f"corpora: {os.path.relpath(place.corpora_page)}\nreport: {os.path.relpath(place.report_page)}"
+    console.print(f"\n{verdict(results)}\n\n{pages}\nbundle: {bundle}\n")
     console.print(f"next: mtkd serve {bundle}")
     pair = place.plan.nodes["export"].slice["languages"]
     data = f'{{"q": "Turn on the light.", "source": "{pair["source"]}", "target": "{pair["target"]}"}}'

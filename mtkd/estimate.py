@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtkd.check import BYTES_PER_TOKEN, readable, training_seconds
+from mtkd.corpus.located import files_of, needs_fetching, with_fetched
 from mtkd.corpus.readers import count_pairs
 from mtkd.distill.topk import bytes_per_token
 from mtkd.errors import CorpusError
@@ -52,8 +53,9 @@ def estimate(recipe: Recipe, workspace: Workspace, flops: float) -> Estimate:
     Text that is binarised in the workspace is counted; other text is estimated from the sizes of its files.
 
     Raises:
-        CorpusError: a file that is missing.
+        CorpusError: a file that is missing, or archives that were not fetched yet.
     """
+    recipe = with_fetched(recipe, workspace.fetched())
     nodes = workspace.plan.nodes
     done = {name for name, state in workspace.states().items() if state.done}
     captures = [node for node in nodes.values() if node.step == "capture"]
@@ -122,6 +124,8 @@ def _of_capture(recipe: Recipe, workspace: Workspace, node: Node, done: set[str]
 def _estimated(recipe: Recipe, corpus: str, domain: str) -> tuple[int, int]:
     """Rows and target tokens of a train set, as if every row were kept; of text without references its source's."""
     group = recipe.domains[domain]
+    if needs_fetching(group):
+        raise CorpusError(f"'{domain}': its archives were not fetched yet; first: mtkd run RECIPE --until fetch")
     given = not corpus.endswith(TRANSFER)
     share = 1 - group.split.dev - group.split.test if given else 1.0
     texts = group.with_references(given)
@@ -131,11 +135,9 @@ def _estimated(recipe: Recipe, corpus: str, domain: str) -> tuple[int, int]:
 
 
 def _target_bytes(corpus: Corpus) -> float:
-    """Bytes of one side of a corpus: the target's where there is one, half of a table."""
-    if corpus.reader == "tsv":
-        (table,) = corpus.files()
-        return table.stat().st_size / (2 if corpus.references == "given" else 1)
-    return corpus.files()[-1].stat().st_size
+    """Bytes of one side of a corpus: the target's where it has files of its own, half of what holds both."""
+    sizes = [sum(file.stat().st_size for file in files) for files in files_of(corpus).values()]
+    return sizes[-1] / (2 if len(sizes) == 1 and corpus.references == "given" else 1)
 
 
 def _row(name: str, parts: list[CorpusEstimate]) -> list[str]:

@@ -22,8 +22,10 @@ from mtkd.recipe_file import did_you_mean
 
 KEY_DIGITS = 8
 STEP_VERSIONS = {
-    "clean": 1,
+    "fetch": 1,
+    "clean": 2,
     "split": 1,
+    "corpora": 1,
     "subword": 1,
     "binarize": 1,
     "generic": 2,

@@ -29,7 +29,7 @@ from mtkd.processes import die_with_parent, end_group
 from mtkd.progress import EVENTS_VARIABLE, ProgressView, read_event
 from mtkd.recipe import Recipe
 from mtkd.recipe_file import resolved
-from mtkd.workspace import State, Workspace, write_json
+from mtkd.workspace import LOCKED_VARIABLE, State, Workspace, write_json
 
 SNAKEFILE = Path(__file__).parent / "workflow" / "Snakefile"
 _GRACE_S = 10.0
@@ -81,8 +81,12 @@ def refuse_hopeless(recipe: Recipe, workspace: Workspace, selection: Selection) 
         verify_fairseq_args(recipe)
 
 
-def run(recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: int, view: ProgressView) -> bool:
+def run(
+    recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: int, locked: bool, view: ProgressView
+) -> bool:
     """Make what `selection` names; whether all of it was made. What failed has been shown.
+
+    With `locked`, no archive is taken that is not the lock's.
 
     Raises:
         MtkdError: another run uses the workspace.
@@ -96,7 +100,7 @@ def run(recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: in
         write_json(workspace.private / "recipe.json", resolved(recipe))
         write_json(workspace.private / "run.json", _graph(workspace, selection.pending, cores))
         with workspace.snakemake_log.open("w", encoding="utf-8") as log:
-            returncode = _snakemake(workspace, cores, view, log)
+            returncode = _snakemake(workspace, cores, {LOCKED_VARIABLE: "1"} if locked else {}, view, log)
     for step in view.running:
         view.line(step, "error: ended without a word: was it killed, or the memory full?", style="red")
         view.line(step, f"log: {workspace.log(step)}")
@@ -135,7 +139,7 @@ def _graph(workspace: Workspace, pending: list[Node], cores: int) -> dict[str, o
     }
 
 
-def _snakemake(workspace: Workspace, cores: int, view: ProgressView, log: TextIO) -> int:
+def _snakemake(workspace: Workspace, cores: int, variables: dict[str, str], view: ProgressView, log: TextIO) -> int:
     """Run Snakemake to its end and show its steps' events; everything else goes to `log`."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     command += ["--directory", str(workspace.root), "--configfile", str(workspace.private / "run.json")]
@@ -147,7 +151,7 @@ def _snakemake(workspace: Workspace, cores: int, view: ProgressView, log: TextIO
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         command,
-        env={**os.environ, EVENTS_VARIABLE: "1", "PYTHONPATH": path},
+        env={**os.environ, **variables, EVENTS_VARIABLE: "1", "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,

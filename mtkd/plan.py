@@ -3,9 +3,11 @@ r"""The DAG of a run as a table: which steps there are, what each needs, and wha
 What it owns: `SYSTEMS`, and how a recipe becomes nodes with parents and slices.
 What it must not know: where files are kept, how a step works, Snakemake.
 
-    clean > split > subword > binarize > generic > teacher.* > capture.* > student > decode.* > evaluate > export
-                                               \> mixed > decode.* > gap                                 > report
-                  teacher.* > transfer.* > capture.*_transfer > student.* > decode.* > sweep             > report
+    fetch.* > clean > split > subword > binarize
+                            > corpora
+    binarize > generic > teacher.* > capture.* > student > decode.* > evaluate > export
+                       \> mixed > decode.* > gap                    > report
+    teacher.* > transfer.* > capture.*_transfer > student.* > decode.* > sweep > report
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from typing import Any
 from mtkd.bundle import sha256_of
 from mtkd.distill.weighting import WEIGHTING_RULES
 from mtkd.graph import TRAININGS, HashFile, Plan, Table
+from mtkd.plan_texts import add_fetches, corpora_slice
 from mtkd.recipe import Distill, Recipe
-from mtkd.recipe_text import GENERALIST, TRANSFER, Corpus
+from mtkd.recipe_text import GENERALIST, TRANSFER
 
 SYSTEMS: dict[str, Callable[[Recipe], tuple[str, ...]]] = {
     "generic": lambda recipe: (generic_node(recipe, recipe.model.student),),
@@ -77,18 +80,19 @@ def corpus_teachers(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 def _add_corpora(table: Table, recipe: Recipe) -> None:
     groups = recipe.corpora_groups()
-    # Without the licences: correcting one must not train everything anew. Export and report have them in theirs.
     texts = {
         name: {
-            "corpora": _without_licences(group.with_references(True)),
+            "corpora": corpora_slice(group.with_references(True)),
             "filters": group.filters,
         }
         for name, group in groups.items()
     }
-    table.add("clean", [], languages=recipe.languages, texts=texts)
+    table.add("clean", add_fetches(table, recipe), languages=recipe.languages, texts=texts)
     table.add("split", ["clean"], split={name: group.split for name, group in groups.items()})
+    told = ["clean", "split", *table.nodes["clean"].parents]
+    table.add("corpora", told, languages=recipe.languages, name=recipe.name, licences=_licences(recipe))
     table.add("subword", ["split"], subword=recipe.subword, domains=sorted(recipe.domains), seed=recipe.seed)
-    table.add("binarize", ["split", "subword"])
+    table.add("binarize", ["split", "subword"], augmentation=recipe.augmentation, seed=recipe.seed)
 
 
 def _add_trainings(table: Table, recipe: Recipe, *, teachers: bool, mixed: bool) -> None:
@@ -123,11 +127,12 @@ def _add_soft_targets(table: Table, recipe: Recipe) -> None:
     """Translations of text without references, and, unless teachers are run online, the captures of every corpus."""
     for domain in recipe.transfer_domains():
         group = recipe.domains[domain]
+        fetched = [f"fetch.{domain}"] if any(corpus.archives for corpus in group.with_references(False)) else []
         table.add(
             f"transfer.{domain}",
-            ["split", "subword", "binarize", f"teacher.{domain}"],
+            ["split", "subword", "binarize", f"teacher.{domain}", *fetched],
             domain=domain,
-            corpora=_without_licences(group.with_references(False)),
+            corpora=corpora_slice(group.with_references(False)),
             filters=group.filters,
             decoding=recipe.decoding,
             languages=recipe.languages,
@@ -211,10 +216,6 @@ def _student_parents(recipe: Recipe) -> list[str]:
 def _student_training(recipe: Recipe) -> dict[str, Any]:
     """What student and mixed fine-tuning share, so that only the loss differs."""
     return _training(recipe, "student", recipe.model.student) | {"sampling": recipe.sampling}
-
-
-def _without_licences(corpora: list[Corpus]) -> list[dict[str, Any]]:
-    return [corpus.model_dump(exclude={"licence"}) for corpus in corpora]
 
 
 def _licences(recipe: Recipe) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mtkd.presets import PRESETS
-from mtkd.recipe_text import GENERAL, GENERALIST, TRANSFER, Count, Domain, Languages, Part
+from mtkd.recipe_text import GENERAL, GENERALIST, TRANSFER, Augmentation, Count, Domain, Languages, Part
 
 Temperature = Annotated[float, Field(gt=0, le=16)]
 DOMAIN_NAME = r"[a-z][a-z0-9_]*"
@@ -156,6 +156,7 @@ class Recipe(Part):
     domains: Annotated[dict[str, Domain], Field(min_length=1)]
     general: Domain | None = None
     subword: Subword = Subword()
+    augmentation: Augmentation = Augmentation()
     model: Model = Model()
     training: TrainingRoles
     generic: Generic = Generic()

@@ -18,8 +18,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mtkd.errors import RecipeError
+from mtkd.corpus.sources import expand
+from mtkd.errors import CorpusError, RecipeError
 from mtkd.recipe import Recipe
+from mtkd.recipe_text import Corpus
 
 RECIPE_NAME = "recipe.yaml"
 """The file that is meant where a folder is named."""
@@ -156,16 +158,30 @@ def _resolve_paths(raw: Any, kind: Any, folder: Path, path: str) -> list[str]:
     """Make every path below `raw` absolute, in place; a problem for each that names no file."""
     problems: list[str] = []
     items = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    in_archives = _model(kind) is Corpus and bool(raw.get("archives"))
     for key, value in list(items):
         below, where = _descend(kind, str(key)), _join(path, key)
         if below is not None and Path in _kinds(below) and isinstance(value, str):
-            file = folder / value
-            raw[key] = str(file)
-            if not file.is_file():
-                problems.append(f"{where}: {'is a folder, not a file' if file.is_dir() else 'no such file'}: {file}")
+            if in_archives:  # the names of members, whatever archive they are in
+                continue
+            raw[key] = str(folder / value)
+            if problem := _wrong_file(folder / value, pattern=_model(kind) is Corpus):
+                problems.append(f"{where}: {problem}")
         elif below is not None:
             problems += _resolve_paths(value, below, folder, where)
     return problems
+
+
+def _wrong_file(file: Path, *, pattern: bool) -> str | None:
+    """What is wrong with a file that the recipe names, or with those that a pattern stands for."""
+    try:
+        files = [source.path for source in expand(file)] if pattern else [file]
+    except CorpusError as error:
+        return str(error)
+    bad = next((path for path in files if not path.is_file()), None)
+    if bad is None:
+        return None
+    return f"{'is a folder, not a file' if bad.is_dir() else 'no such file'}: {bad}"
 
 
 def _validated(raw: dict[Any, Any]) -> tuple[Recipe | None, list[str]]:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mtkd.corpus.textfile import writing
 from mtkd.findings import LABELS, render_table, serving_cost, systems_table, table_notes, table_rows, verdict
+from mtkd.html_page import render_page
 from mtkd.plots import domain_curves, heat_map, sweep_curves, sweep_domain_curves, training_curves
 from mtkd.report_tables import (
     capture_table,
@@ -103,10 +102,9 @@ def _markdown(inputs: ReportInputs) -> str:
 def _page(inputs: ReportInputs) -> str:
     """The whole page; jinja2 escapes every text, only our own SVG goes in as it is."""
     results = inputs.results
-    source = files("mtkd").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     heat, gates = results.get("heatmap", {}), gate_limits(inputs.recipe)
-    return environment.from_string(source).render(
+    return render_page(
+        "report.html.j2",
         title=_title(inputs),
         verdict=verdict(results),
         systems=[systems_table(results, metric) for metric in results.get("scores", {})],

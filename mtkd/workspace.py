@@ -5,9 +5,9 @@ What it must not know: what is inside the files, how a step works, Snakemake.
 Why a step is done only by its `done.json`: it is written last and renamed, so a killed step is never taken for done.
 
     WORKSPACE/
-      report, bundle            links to the current ones
-      steps/<node>/<key>/       one step's outputs, log.txt, begun.json, and done.json last
-      .mtkd/                    recipe.json, run.json, hashes.json, lock
+      corpora.html, report, bundle   links to the current ones
+      steps/<node>/<key>/            one step's outputs, log.txt, begun.json, and done.json last
+      .mtkd/                         recipe.json, run.json, hashes.json, archives.lock.json, lock
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ from mtkd.errors import MtkdError
 from mtkd.graph import Node, Plan
 
 DONE, BEGUN, LOG, LOCK = "done.json", "begun.json", "log.txt", ".lock"
+ARCHIVE_LOCK = "archives.lock.json"
+"""Beside a recipe: which archives it was made with."""
+LOCKED_VARIABLE = "MTKD_LOCKED"
+"""Set for the steps of `mtkd run --locked`."""
+_LINKS = {"corpora.html": ("corpora", "index.html"), "report": ("report", ""), "bundle": ("export", "bundle")}
+"""Stable name -> the step and what of it the name means."""
 _NOT_OUTPUTS = {DONE, BEGUN, LOG, LOCK}
 _VERSIONED = ("mtkd", "torch", "fairseq-fixed", "sentencepiece", "sacrebleu", "ctranslate2", "snakemake", "numpy")
 
@@ -84,6 +90,11 @@ class Workspace:
         return self.root / ".mtkd"
 
     @property
+    def archive_lock(self) -> Path:
+        """A copy of the recipe's lock, by which archives are held against what they were."""
+        return self.private / ARCHIVE_LOCK
+
+    @property
     def snakemake_log(self) -> Path:
         """Whatever Snakemake says."""
         return self.root / "snakemake.log"
@@ -92,6 +103,11 @@ class Workspace:
     def report_page(self) -> Path:
         """The page to open, under its stable name."""
         return self.root / "report" / "index.html"
+
+    @property
+    def corpora_page(self) -> Path:
+        """The page about the text, under its stable name."""
+        return self.root / "corpora.html"
 
     @property
     def results(self) -> Path:
@@ -150,6 +166,11 @@ class Workspace:
             if done["parent_runs"].get(parent) != runs[parent]:
                 return State("stale", f"{parent} was made again")
         return State("done")
+
+    def fetched(self) -> dict[str, Path]:
+        """Folders of unpacked archives by group, as far as they are done."""
+        done = (name for name, state in self.states().items() if state.done)
+        return {str(self.plan.nodes[name].target): self.dir(name) for name in done if name.startswith("fetch.")}
 
     def wipe(self, name: str) -> None:
         """Empty a node's directory, so that its step starts from nothing; a lock that is held stays."""
@@ -212,11 +233,15 @@ class Workspace:
         return _locked(self.private / "lock", message)
 
     def link_results(self) -> None:
-        """Let the stable names `report` and `bundle` point at what this plan made."""
-        for link, target in (("report", self.dir("report")), ("bundle", self.dir("export") / "bundle")):
+        """Let the stable names point at what this plan made, as far as it is done."""
+        states = self.states()
+        for link, (name, inside) in _LINKS.items():
+            if not states[name].done:
+                continue
+            target = self.dir(name) / inside
             beside = self.root / f".{link}.tmp"
             beside.unlink(missing_ok=True)
-            beside.symlink_to(target.relative_to(self.root), target_is_directory=True)
+            beside.symlink_to(target.relative_to(self.root), target_is_directory=target.is_dir())
             beside.replace(self.root / link)
 
 

@@ -13,15 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS: list[set[str]] = [
-    {"errors", "presets", "bundle", "recipe_text", "recipe", "recipe_file", "graph", "processes", "progress"},
+    {"errors", "presets", "bundle", "recipe_text", "recipe", "processes", "progress"},
     {"corpus", "distill"},
-    {"plan", "workspace", "context"},
+    {"recipe_file", "graph", "plan_texts", "plan", "workspace", "archive_lock", "context"},
     {"commands"},
     {"fairseq_plugin", "fairseq_model", "checkpoint", "train", "teacher", "capture", "decoding", "export"}
     | {"scoring", "evaluation", "findings", "plots", "report", "report_tables"}
+    | {"corpora_page", "corpora_plots", "html_page"}
     | {"sweep", "sweep_findings"},
     {"steps"},
-    {"runner", "check", "pipeline", "estimate", "bench", "cli", "cli_bench", "cli_store", "__main__"},
+    {"runner", "check", "pipeline", "estimate", "bench", "init_template", "init_recipe"}
+    | {"cli", "cli_bench", "cli_corpora", "cli_store", "__main__"},
 ]
 """The rooms of mtkd from the lowest up; a room may import from its own layer and from those before it."""
 LIGHT = [

@@ -112,7 +112,8 @@ def train(session: Session, *, preset: str, vocab: int, updates: int, max_tokens
     blocks = session.rounds + 1
     if updates % blocks:
         raise UsageError(f"--updates {updates}: must be a multiple of {blocks}, the rounds and one to warm up")
-    training = Training(updates=updates, warmup_updates=updates, max_tokens=max_tokens)
+    # A recipe's own warm-up: at its full learning rate so few updates are unstable, and enlarge mere rounding.
+    training = Training(updates=updates, max_tokens=max_tokens)
     recipe = _recipe(preset, training, top_k)
     with tempfile.TemporaryDirectory(prefix="mtkd-bench-") as name:
         folder = Path(name)

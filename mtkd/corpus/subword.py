@@ -15,7 +15,8 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,8 @@ PLACEHOLDERS = tuple(f"<ph{i}>" for i in range(32))
 SPARES = tuple(f"<spare{i}>" for i in range(16))
 SAMPLE_PAIRS = 2_000_000
 """SentencePiece learns from so many pairs of a larger text, evenly spread; more would gain nothing and need memory."""
+Augment = Callable[[Iterable[GroupedPair]], Iterable[GroupedPair]]
+"""Rewrites pairs of train, one for one; see `augment.Augmenter`."""
 _BATCH = 10_000
 
 
@@ -121,16 +124,26 @@ def train_subword(recipe: Recipe, split_dir: Path, out: Path) -> Vocabulary:
     return vocabulary
 
 
-def encode_corpora(split_dir: Path, model: Path, out: Path, languages: Languages) -> None:
-    """Write every text of a split as pieces joined by spaces, under the same names, line i for line i."""
+def encode_corpora(
+    split_dir: Path, model: Path, out: Path, languages: Languages, *, augment: Augment | None = None
+) -> None:
+    """Write every text of a split as pieces joined by spaces, under the same names, line i for line i.
+
+    `augment` may rewrite the pairs of train, one for one and in their order; dev and test stay as they are.
+    """
     processor = _load(_read_bytes(model), model)
-    for folder in sorted(path for path in split_dir.iterdir() if path.is_dir()):
+    for group in sorted(path.name for path in split_dir.iterdir() if path.is_dir()):
         for side in SIDES:
-            for language in (languages.source, languages.target):
-                name = f"{side}.{language}"
-                with writing(out / folder.name / name) as file:
-                    for batch in _batches(read_lines(folder / name)):
-                        encoded = processor.encode(batch, out_type=str, num_threads=1)
+            pairs: Iterable[GroupedPair] = read_side(split_dir, group, side, languages)
+            if augment is not None and side == "train":
+                pairs = augment(pairs)
+            with ExitStack() as stack:
+                names = (f"{side}.{language}" for language in (languages.source, languages.target))
+                files = [stack.enter_context(writing(out / group / name)) for name in names]
+                for batch in _batches(iter(pairs)):
+                    sides = [pair.source for pair in batch], [pair.target for pair in batch]
+                    for file, texts in zip(files, sides, strict=True):
+                        encoded = processor.encode(texts, out_type=str, num_threads=1)
                         file.writelines(" ".join(pieces) + "\n" for pieces in encoded)
 
 
@@ -214,6 +227,6 @@ def _read_bytes(path: Path) -> bytes:
         raise CorpusError(f"{path}: cannot be read: {error.strerror}; check the path in the recipe") from None
 
 
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(islice(lines, _BATCH)):
+def _batches(pairs: Iterator[GroupedPair]) -> Iterator[list[GroupedPair]]:
+    while batch := list(islice(pairs, _BATCH)):
         yield batch

@@ -11,36 +11,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from mtkd.corpus.compressed import open_bytes
 from mtkd.errors import CorpusError
 
 _BLOCK = 1 << 20
+_LONGEST = 1 << 24
+"""Bytes of a line at which a file, or what is compressed in it, is not taken for text."""
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Stream the lines of a file, without their ends.
+    """Stream the lines of a file, plain or compressed, without their ends.
 
     Raises:
-        CorpusError: the file is missing, unreadable, empty, or not UTF-8 (with line and byte).
+        CorpusError: the file is missing, unreadable, empty, truncated, or not UTF-8 (with line and byte).
     """
     number = 0
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                try:
-                    line = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise CorpusError(
-                        f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
-                        f"0x{raw[error.start]:02x}); convert the file to UTF-8"
-                    ) from None
-                if number == 1:
-                    line = line.removeprefix("\ufeff")
-                yield line.removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise _cannot_read(path, error) from None
+    with open_bytes(path) as file:
+        for number, raw in enumerate(iter(partial(file.readline, _LONGEST), b""), 1):
+            if len(raw) == _LONGEST:
+                raise CorpusError(f"{path}: line {number}: longer than {_LONGEST >> 20} MiB; this is not a text file")
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise CorpusError(
+                    f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
+                    f"0x{raw[error.start]:02x}); convert the file to UTF-8"
+                ) from None
+            if number == 1:
+                line = line.removeprefix("\ufeff")
+            yield line.removesuffix("\n").removesuffix("\r")
     if number == 0:
         raise CorpusError(f"{path}: the file is empty")
 
@@ -49,16 +52,13 @@ def count_lines(path: Path) -> int:
     """Number of lines, a last one without its end included; nothing is decoded.
 
     Raises:
-        CorpusError: the file is missing or unreadable.
+        CorpusError: the file is missing, unreadable or truncated.
     """
     ends, last = 0, b"\n"
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                ends += block.count(b"\n")
-                last = block[-1:]
-    except OSError as error:
-        raise _cannot_read(path, error) from None
+    with open_bytes(path) as file:
+        while block := file.read(_BLOCK):
+            ends += block.count(b"\n")
+            last = block[-1:]
     return ends + (last != b"\n")
 
 
@@ -84,9 +84,3 @@ def write_json(path: Path, value: Any) -> None:
     """Write readable JSON."""
     with writing(path) as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _cannot_read(path: Path, error: OSError) -> CorpusError:
-    if isinstance(error, FileNotFoundError):
-        return CorpusError(f"{path}: no such file; check the path in the recipe")
-    return CorpusError(f"{path}: cannot be read: {error.strerror}")

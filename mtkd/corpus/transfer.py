@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtkd.corpus.clean import FILTERS, Progress, normalise, reason_to_drop
+from mtkd.corpus.clean import Progress, normalise
+from mtkd.corpus.filters import FILTERS, reason_to_drop
 from mtkd.corpus.leakage import LEAKS, GroupedPair, HeldOut
 from mtkd.corpus.readers import count_pairs, read_corpus
 from mtkd.corpus.split import read_side
 from mtkd.corpus.textfile import writing
 from mtkd.errors import CorpusError
 from mtkd.recipe import Recipe
-from mtkd.recipe_text import Filters
+from mtkd.recipe_text import Filters, Languages
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +49,16 @@ def clean_transfer(
     return counts
 
 
-def reason_to_drop_translation(source: str, translation: str, filters: Filters, *, cut_off: bool) -> str | None:
+def reason_to_drop_translation(
+    source: str, translation: str, filters: Filters, languages: Languages, *, cut_off: bool
+) -> str | None:
     """Why a normalised translation teaches nothing: it was cut off, is empty, or a reference like it would be dropped.
 
     A hypothesis that is cut off by the limit on its length is a loop, and its last token no end of a sentence.
     """
     if cut_off:
         return "cut_off"
-    return reason_to_drop(source, translation, filters) if translation else "untranslated"
+    return reason_to_drop(source, translation, filters, languages) if translation else "untranslated"
 
 
 def refuse_nothing(domain: str, counts: dict[str, Any]) -> None:
@@ -115,7 +118,7 @@ def _kept(
     total = sum(count_pairs(corpus) for corpus in corpora) if progress else 0
     reasons = _SourceReasons(recipe, domain, split_dir)
     for corpus in corpora:
-        for pair in read_corpus(corpus):
+        for pair in read_corpus(corpus, recipe.languages):
             counts["read"] += 1
             if progress and counts["read"] % _REPORT_EVERY == 0:
                 progress(domain, counts["read"], total)
@@ -132,8 +135,9 @@ class _SourceReasons:
 
     def __init__(self, recipe: Recipe, domain: str, split_dir: Path | None) -> None:
         self._domain = domain
-        # A source alone is filtered as a pair with itself, in which only a copy would be no fault.
+        # A source alone is filtered as a pair with itself, in its own language, in which only a copy would be no fault.
         self._filters = recipe.domains[domain].filters.model_copy(update={"copies": False})
+        self._languages = Languages(source=recipe.languages.source, target=recipe.languages.source)
         self._seen: set[bytes] = set()
         self._has_reference: set[bytes] = set()
         self._held_out = HeldOut([])
@@ -147,7 +151,7 @@ class _SourceReasons:
 
     def reason_to_drop(self, source: str) -> str | None:
         """The first of REASONS that drops this normalised sentence; None keeps it."""
-        if reason := reason_to_drop(source, source, self._filters):
+        if reason := reason_to_drop(source, source, self._filters, self._languages):
             return reason
         digest = _digest(source)
         if digest in self._seen:

@@ -12,8 +12,10 @@ from importlib import import_module
 from mtkd.context import StepContext
 
 MODULES = {
+    "fetch": "fetches",
     "clean": "texts",
     "split": "texts",
+    "corpora": "corpora",
     "subword": "texts",
     "binarize": "texts",
     "generic": "trainings",

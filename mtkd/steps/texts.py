@@ -6,22 +6,29 @@ import shlex
 import shutil
 
 from mtkd import commands
+from mtkd.archive_lock import pair_changes
 from mtkd.context import StepContext
+from mtkd.corpus.augment import AUGMENTED, Augmenter
 from mtkd.corpus.clean import clean_corpora
+from mtkd.corpus.located import with_fetched
 from mtkd.corpus.split import split_corpora
 from mtkd.corpus.subword import DICTIONARY, MODEL, VOCABULARY, encode_corpora, train_subword
-from mtkd.steps.files import DATA
+from mtkd.corpus.textfile import write_json
+from mtkd.steps.files import DATA, read_json
+from mtkd.workspace import ARCHIVE_LOCK
 
 
 def clean(context: StepContext) -> None:
     """Read, normalise, filter and deduplicate every corpus."""
     report = clean_corpora(
-        context.recipe,
+        with_fetched(context.recipe, context.parents("fetch")),
         context.dir,
         progress=lambda group, done, total: context.progress.update(done, total, group),
     )
     for group, counts in report.items():
         context.progress.message(f"{group}: {counts['kept']:,} of {counts['read']:,} pairs kept")
+    for line in pair_changes(context.workspace.archive_lock, report):
+        context.progress.message(f"differs from {ARCHIVE_LOCK}: {line}")
 
 
 def split(context: StepContext) -> None:
@@ -39,14 +46,17 @@ def subword(context: StepContext) -> None:
 
 
 def binarize(context: StepContext) -> None:
-    """Encode every split and run fairseq-preprocess on every domain, in this one process."""
+    """Augment and encode every split, and run fairseq-preprocess on every domain, in this one process."""
     from fairseq import options  # noqa: PLC0415
     from fairseq_cli import preprocess  # noqa: PLC0415
 
     text, data, vocabulary = context.dir / "text", context.dir / DATA, context.parent("subword")
     for folder in (text, data):
         shutil.rmtree(folder, ignore_errors=True)
-    encode_corpora(context.parent("split"), vocabulary / MODEL, text, context.recipe.languages)
+    reserved = read_json(vocabulary / VOCABULARY)["reserved"]
+    augmenter = Augmenter(context.recipe.augmentation, seed=context.recipe.seed, reserved=reserved)
+    encode_corpora(context.parent("split"), vocabulary / MODEL, text, context.recipe.languages, augment=augmenter)
+    write_json(context.dir / AUGMENTED, augmenter.counts)
     groups = list(context.recipe.corpora_groups())
     for done, group in enumerate(groups):
         context.progress.update(done, len(groups), group)

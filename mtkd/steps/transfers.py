@@ -16,6 +16,7 @@ from fairseq_cli import preprocess
 from mtkd import commands, fairseq_model, train
 from mtkd.context import StepContext
 from mtkd.corpus.clean import normalise
+from mtkd.corpus.located import with_fetched
 from mtkd.corpus.subword import DICTIONARY, MODEL, VOCABULARY
 from mtkd.corpus.textfile import read_lines, write_json, writing
 from mtkd.corpus.transfer import COUNTS, clean_transfer, dropped, reason_to_drop_translation, refuse_nothing
@@ -52,7 +53,7 @@ def _clean(context: StepContext, work: Path) -> dict[str, Any]:
     cleaned = work / "sources.json"
     if not cleaned.exists():
         counts = clean_transfer(
-            context.recipe,
+            with_fetched(context.recipe, context.parents("fetch")),
             context.slice["domain"],
             context.parent("split"),
             work / "sources.txt",
@@ -116,7 +117,7 @@ def _write_rows(context: StepContext, decoder: Decoder, work: Path, counts: dict
             marks, translations = zip(*(line.split("\t") for line in read_lines(part)), strict=True)
             pieces = decoder.pieces(sources), decoder.pieces(translations)
             for source, translation, mark, *sides in zip(sources, translations, marks, *pieces, strict=True):
-                reason = reason_to_drop_translation(source, translation, filters, cut_off=mark == "1")
+                reason = reason_to_drop_translation(source, translation, filters, languages, cut_off=mark == "1")
                 # An end of sentence comes on top of either side.
                 sizes = [len(side) + 1 for side in sides]
                 if reason is None and max(sizes) > MAX_PIECES:

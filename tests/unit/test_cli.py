@@ -109,7 +109,7 @@ def test_status_tells_done_from_not_done(run_split: tuple[Path, subprocess.Compl
     assert "│ done " in rows["split"]
     assert "would run: not made yet" in rows["subword"]
     assert "would run: waits for" in rows["student"]
-    assert lines[-1].startswith("18 of 20 steps are not done; workspace: ")
+    assert lines[-1].startswith("19 of 21 steps are not done; workspace: ")
 
 
 def test_dry_run_tells_what_a_changed_recipe_would_do(
@@ -242,7 +242,7 @@ def test_a_finished_run_prints_scores_paths_and_what_comes_next(tmp_path: Path) 
         place.finish(name)
     result = mtkd(tmp_path, "run", "recipe.yaml", "--workspace", "w")
     assert result.returncode == 0, result.stderr
-    assert "nothing to do: all 20 steps are done" in result.stdout
+    assert "nothing to do: all 21 steps are done" in result.stdout
     for line in ("│ student ", "BLEU", "chrF", "report: w/report/index.html", "bundle: w/bundle"):
         assert line in result.stdout
     assert "next: mtkd serve w/bundle\n      curl -s localhost:8000/translate" in result.stdout

@@ -33,9 +33,9 @@ def changed(path: Path, *overrides: str) -> set[str]:
 
 def test_whole_plan(path: Path) -> None:
     plan = plan_of(path)
-    expected = "clean split subword binarize generic teacher.it teacher.religion mixed decode.generic decode.mixed"
-    expected += " decode.teacher.it decode.teacher.religion gap capture.it capture.religion student decode.student"
-    expected += " evaluate export report"
+    expected = "clean split corpora subword binarize generic teacher.it teacher.religion mixed decode.generic"
+    expected += " decode.mixed decode.teacher.it decode.teacher.religion gap capture.it capture.religion student"
+    expected += " decode.student evaluate export report"
     assert list(plan.nodes) == expected.split()
     assert plan.systems["teachers"] == ("teacher.it", "teacher.religion")
     decode = plan.nodes["decode.teacher.it"]
@@ -50,7 +50,7 @@ def test_parents_come_before_children_and_every_step_is_known(path: Path) -> Non
     for node in nodes:
         assert seen.issuperset(node.parents)
         seen.add(node.name)
-    assert {node.step for node in nodes} == set(STEP_VERSIONS) - {"transfer", "sweep"}
+    assert {node.step for node in nodes} == set(STEP_VERSIONS) - {"fetch", "transfer", "sweep"}
 
 
 def test_every_system_of_a_recipe_has_its_models() -> None:
@@ -60,8 +60,8 @@ def test_every_system_of_a_recipe_has_its_models() -> None:
 @pytest.mark.parametrize(
     ("override", "first"),
     [
-        ("domains.it.corpora.0.licence=MIT", {"export", "report"}),
-        ("name=other", {"export", "report"}),
+        ("domains.it.corpora.0.licence=MIT", {"corpora", "export", "report"}),
+        ("name=other", {"corpora", "export", "report"}),
         ("distill.kd_weight=0.7", {"student", "decode.student", "evaluate", "export", "report"}),
         (
             "distill.top_k=4",

@@ -22,10 +22,10 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 def test_every_file_of_text_has_its_notice_and_the_licence_text(recipe: Recipe) -> None:
     corpora = [corpus for domain in recipe.corpora_groups().values() for corpus in domain.corpora]
-    used = {path.resolve() for corpus in corpora for path in corpus.files()}
+    used = {path.resolve() for corpus in corpora for path in corpus.names().values()}
     assert used == set((QUICKSTART / "data").glob("*.tsv"))
     for corpus in corpora:
-        [path] = corpus.files()
+        [path] = corpus.names().values()
         notice = path.with_suffix(".LICENCE.md").read_text(encoding="utf-8")
         for licence in corpus.licence.split(" AND "):
             assert licence in notice

@@ -15,7 +15,7 @@ from mtkd.corpus.transfer import REASONS, clean_transfer, describe_transfer, rea
 from mtkd.errors import CorpusError
 from mtkd.recipe import Recipe
 from mtkd.recipe_file import load_recipe
-from mtkd.recipe_text import Filters
+from mtkd.recipe_text import Filters, Languages
 from tests.toy import write_micro
 from tests.unit.corpus_text import random_text, recipe_of, write_tsv
 
@@ -82,6 +82,13 @@ def test_a_source_is_never_too_unequal_to_itself_nor_its_own_copy(run: Run) -> N
     assert dropped(run.clean("a new sentence")[0]) == {}
 
 
+def test_a_source_is_judged_by_its_own_language_only(run: Run) -> None:
+    english, german = "this is a file of the user", "das ist eine Datei von dem Nutzer"
+    counts, kept = run.clean(english, german)
+    assert kept == [english]
+    assert dropped(counts) == {"language": 1}
+
+
 def test_a_source_that_train_has_with_a_reference_is_dropped(run: Run) -> None:
     own, of_others = run.side("it", "train"), run.side("law", "train")
     counts, kept = run.clean(f" {own}", of_others)
@@ -128,13 +135,16 @@ def test_progress_is_told_on_the_way(run: Run, monkeypatch: pytest.MonkeyPatch) 
         ("one two", "eins zwei eins zwei eins zwei eins", False, "max_ratio"),
         ("one two", "One Two", False, "copies"),
         ("one two", "eins", False, "min_words"),
+        ("we have 25 of them", "wir haben 26 davon", False, "numbers"),
+        ("one two three of it", "eins eins eins eins eins eins eins", False, "repeats"),
     ],
 )
 def test_a_translation_must_be_whole_and_what_the_filters_let_pass(
     source: str, translation: str, cut_off: bool, reason: str | None
 ) -> None:
     filters = Filters(min_words=2)
-    assert reason_to_drop_translation(source, translation, filters, cut_off=cut_off) == reason
+    languages = Languages(source="en", target="de")
+    assert reason_to_drop_translation(source, translation, filters, languages, cut_off=cut_off) == reason
 
 
 def test_check_tells_what_the_run_will_count(run: Run) -> None:
