@@ -20,7 +20,7 @@ demo: $(VENV)/run.stamp  ## set up, run the quickstart recipe, print its table a
 test: $(VENV)/dev.stamp  ## set up, lint, run the tests and hold the coverage
 	$(MAKE) --no-print-directory lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(CORES) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
