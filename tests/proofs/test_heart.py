@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtkd.steps.files import CAPTURED, SWEEP, read_json
+from mtkd.train import METRICS, read_metrics
 from tests.proofs.toy_run import SYSTEMS, ToyRun, best_on_dev, retrain, run_toy
 from tests.toy import DOMAINS
 
@@ -17,24 +18,39 @@ pytestmark = pytest.mark.proof
 ALONE = "distill.kd_weight=1.0"
 WHOLE = "distill.top_k=480"
 """All of the toy's vocabulary."""
+EARLY_UPDATES = 32
 
 
 @pytest.mark.parametrize("temperature", [1, 2])
 def test_online_teachers_teach_what_a_store_of_the_whole_vocabulary_does(
     toy: ToyRun, temperature: int, tmp_path: Path
 ) -> None:
-    """Dev loss, all domains together within 0.02 bits, and each no further off than the store's own other seeds."""
+    """The same losses while rounding is small, and at the end no further apart than seeds are.
+
+    Bits a token. float16 in the store and float32 online round differently, which training enlarges: after some 40
+    updates the two drift apart as two seeds do. A store of 8 entries is off by 0.01 at the first row of the log.
+    """
     settings = SYSTEMS, ALONE, f"distill.temperature={temperature}"
-    online = run_toy(toy.recipe, toy.root, *settings, "distill.source=online", until="student").dev("student")
-    run = run_toy(toy.recipe, toy.root, *settings, WHOLE, until="student")
-    stored = run.dev("student")
-    others = [best_on_dev(retrain(run, tmp_path / seed, {"--seed": seed})) for seed in ("2", "3", "4")]
+    online = run_toy(toy.recipe, toy.root, *settings, "distill.source=online", until="student")
+    stored = run_toy(toy.recipe, toy.root, *settings, WHOLE, until="student")
+    rows = zip(early_losses(online), early_losses(stored), strict=True)
+    assert max(abs(ours - theirs) for ours, theirs in rows) <= 0.001
+    others = [best_on_dev(retrain(stored, tmp_path / seed, {"--seed": seed})) for seed in ("2", "3", "4")]
+    seeds = [stored.dev("student"), *others]
     keys = ["loss", *(f"{domain}_nll_loss" for domain in DOMAINS)]
-    noise = {key: max(abs(other[key] - stored[key]) for other in others) for key in keys}
-    distance = {key: abs(online[key] - stored[key]) for key in keys}
-    print(f"T = {temperature}: distance {distance}, other seeds {noise}")
-    assert distance["loss"] <= 0.02
-    assert all(distance[key] <= noise[key] for key in keys)
+    spread = {key: max(seed[key] for seed in seeds) - min(seed[key] for seed in seeds) for key in keys}
+    distance = {key: abs(online.dev("student")[key] - stored.dev("student")[key]) for key in keys}
+    print(f"T = {temperature}: distance {distance}, spread of seeds {spread}")
+    # Four seeds spread by 2.1 standard deviations on average, and two trainings differ by 1.4 of them.
+    assert all(distance[key] <= 2 * spread[key] for key in keys)
+
+
+def early_losses(run: ToyRun) -> list[float]:
+    """The student's training losses of the first updates, by the rows of its log."""
+    rows = read_metrics(run.dir("student") / METRICS)
+    found = [row["loss"] for row in rows if row["split"] == "train" and row["update"] <= EARLY_UPDATES]
+    assert len(found) >= 3
+    return found
 
 
 def test_generalist_and_specialist_teach_together(toy: ToyRun) -> None:
