@@ -100,8 +100,9 @@ def write_micro(folder: Path, *, domains: int = 3, transfer_sentences: int = 0) 
         training=dict.fromkeys(("generic", "teacher", "student"), training),
         domains=domains,
         transfer_sentences=transfer_sentences,
-        # No teacher is worth learning from after 5 updates.
+        # No teacher is worth learning from after 5 updates, and what it translates is one word again and again.
         distill={"gates": {"coverage": 0.15, "reference_in_top_k": 0.15}},
+        filters={"repeats": 0},
     )
 
 
@@ -116,6 +117,7 @@ def _write(
     domains: int = len(DOMAINS),
     transfer_sentences: int = 0,
     distill: dict[str, Any] | None = None,
+    filters: dict[str, Any] | None = None,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -125,7 +127,11 @@ def _write(
         rows = [f"{source}\t{target}\n" for source, target in sentences]
         (folder / f"{register}.tsv").write_text("src\ttgt\n" + "".join(rows), encoding="utf-8")
     groups = {
-        register: {"corpora": [{"path": f"{register}.tsv", "licence": "CC0-1.0"}], "split": split}
+        register: {
+            "corpora": [{"path": f"{register}.tsv", "licence": "CC0-1.0"}],
+            "filters": filters or {},
+            "split": split,
+        }
         for register in language.translation
     }
     if transfer_sentences:

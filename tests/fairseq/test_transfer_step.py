@@ -82,8 +82,7 @@ def decoder(micro, teacher, tmp_path_factory: pytest.TempPathFactory) -> Decoder
 
 
 def prepare(micro, teacher: Path, root: Path) -> Prepared:
-    # A teacher of so few updates repeats itself, which is not what is asked about here.
-    recipe = load_recipe(write_micro(root / "recipe", transfer_sentences=SENTENCES), ["domains.bank.filters.repeats=0"])
+    recipe = load_recipe(write_micro(root / "recipe", transfer_sentences=SENTENCES))
     workspace = Workspace(root / "run", build_plan(recipe))
     for name, folder in (("split", micro.split), ("subword", micro.subword)):
         shutil.copytree(folder, workspace.dir(name))
