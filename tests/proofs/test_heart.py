@@ -5,44 +5,38 @@ Minutes of training: `make prove`.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mtkd.steps.files import CAPTURED, SWEEP, read_json
 from mtkd.train import METRICS, read_metrics
-from tests.proofs.toy_run import SYSTEMS, ToyRun, best_on_dev, retrain, run_toy
+from tests.proofs.toy_run import SYSTEMS, ToyRun, run_toy
 from tests.toy import DOMAINS
 
 pytestmark = pytest.mark.proof
 ALONE = "distill.kd_weight=1.0"
 WHOLE = "distill.top_k=480"
 """All of the toy's vocabulary."""
+CONVERGED = "training.student.updates=320"
 EARLY_UPDATES = 32
 
 
 @pytest.mark.parametrize("temperature", [1, 2])
-def test_online_teachers_teach_what_a_store_of_the_whole_vocabulary_does(
-    toy: ToyRun, temperature: int, tmp_path: Path
-) -> None:
-    """The same losses while rounding is small, and at the end no further apart than seeds are.
+def test_online_teachers_teach_what_a_store_of_the_whole_vocabulary_does(toy: ToyRun, temperature: int) -> None:
+    """Bits a token: the same losses while rounding is small, and the same dev losses once both have converged.
 
-    Bits a token. float16 in the store and float32 online round differently, which training enlarges: after some 40
-    updates the two drift apart as two seeds do. A store of 8 entries is off by 0.01 at the first row of the log.
+    float16 in the store and float32 online round differently, which training enlarges: after some 40 updates the two
+    drift apart as two seeds do, and half-way down (160 updates) as far as 0.03. A store of 8 entries is off by 0.01 at
+    the first row of the log.
     """
-    settings = SYSTEMS, ALONE, f"distill.temperature={temperature}"
+    settings = SYSTEMS, ALONE, CONVERGED, f"distill.temperature={temperature}"
     online = run_toy(toy.recipe, toy.root, *settings, "distill.source=online", until="student")
     stored = run_toy(toy.recipe, toy.root, *settings, WHOLE, until="student")
     rows = zip(early_losses(online), early_losses(stored), strict=True)
     assert max(abs(ours - theirs) for ours, theirs in rows) <= 0.001
-    others = [best_on_dev(retrain(stored, tmp_path / seed, {"--seed": seed})) for seed in ("2", "3", "4")]
-    seeds = [stored.dev("student"), *others]
+    ours, theirs = online.dev("student"), stored.dev("student")
     keys = ["loss", *(f"{domain}_nll_loss" for domain in DOMAINS)]
-    spread = {key: max(seed[key] for seed in seeds) - min(seed[key] for seed in seeds) for key in keys}
-    distance = {key: abs(online.dev("student")[key] - stored.dev("student")[key]) for key in keys}
-    print(f"T = {temperature}: distance {distance}, spread of seeds {spread}")
-    # Four seeds spread by 2.1 standard deviations on average, and two trainings differ by 1.4 of them.
-    assert all(distance[key] <= 2 * spread[key] for key in keys)
+    print(f"T = {temperature}: {[(key, ours[key], theirs[key]) for key in keys]}")
+    assert [ours[key] for key in keys] == pytest.approx([theirs[key] for key in keys], abs=0.02)
 
 
 def early_losses(run: ToyRun) -> list[float]:
@@ -55,9 +49,8 @@ def early_losses(run: ToyRun) -> list[float]:
 
 def test_generalist_and_specialist_teach_together(toy: ToyRun) -> None:
     # Half of the mixture's mass is on what neutral text would say, so that the domain's word is learnt later.
-    longer = "training.student.updates=320"
     rule = "distill.weighting=generalist_and_specialist"
-    run = run_toy(toy.recipe, toy.root, SYSTEMS, rule, longer, until="evaluate")
+    run = run_toy(toy.recipe, toy.root, SYSTEMS, rule, CONVERGED, until="evaluate")
     report = read_json(run.dir("capture.bank") / CAPTURED)
     assert report["teacher"] == "0.5 generic + 0.5 bank"
     print(run.bleu("student"))

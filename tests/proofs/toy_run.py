@@ -13,7 +13,7 @@ from typing import Any
 from mtkd.pipeline import open_workspace
 from mtkd.recipe_file import load_recipe
 from mtkd.steps.files import RESULTS, read_json
-from mtkd.train import DONE, METRICS, parse_log_line, read_metrics
+from mtkd.train import DONE, METRICS, read_metrics
 from mtkd.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,8 @@ class ToyRun:
 
     def dev(self, node: str) -> dict[str, Any]:
         """The validation with the lowest loss, in bits a token."""
-        return best_on_dev(read_metrics(self.dir(node) / METRICS))
+        rows = [row for row in read_metrics(self.dir(node) / METRICS) if row["split"] == "valid"]
+        return min(rows, key=lambda row: row["loss"])
 
 
 def run_toy(recipe: Path, root: Path, *overrides: str, until: str | None = None) -> ToyRun:
@@ -57,13 +58,8 @@ def run_toy(recipe: Path, root: Path, *overrides: str, until: str | None = None)
     return ToyRun(recipe, root, overrides)
 
 
-def best_on_dev(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The validation with the lowest loss, among the rows of a training's log."""
-    return min((row for row in rows if row["split"] == "valid"), key=lambda row: row["loss"])
-
-
-def retrain(run: ToyRun, save_dir: Path, changes: dict[str, str]) -> list[dict[str, Any]]:
-    """The student's own fairseq-train command with some flags changed; the rows of its log."""
+def retrain(run: ToyRun, save_dir: Path, changes: dict[str, str]) -> None:
+    """Run the student's own fairseq-train command with some flags changed."""
     argv = shlex.split((run.dir("student") / "command.sh").read_text())[1:]
     for flag, value in {**changes, "--save-dir": str(save_dir)}.items():
         argv[argv.index(flag) + 1] = value
@@ -73,4 +69,3 @@ def retrain(run: ToyRun, save_dir: Path, changes: dict[str, str]) -> list[dict[s
     )
     output = done.stdout + done.stderr
     assert DONE in output, output[-3000:]
-    return [row for row in map(parse_log_line, output.splitlines()) if row is not None]
