@@ -26,12 +26,12 @@ def take_lock(recipe: Path, workspace: Workspace, *, locked: bool) -> None:
     """Let the steps of a run know the recipe's lock; with `locked`, hold what was fetched before against it too.
 
     Raises:
-        UsageError: `locked`, and there is no lock.
+        UsageError: `locked`, and the recipe has archives but no lock.
         CorpusError: `locked`, and an archive that was fetched before is another one.
     """
     path = lock_beside(recipe)
     if not path.is_file():
-        if locked:
+        if locked and any(node.step == "fetch" for node in workspace.plan.nodes.values()):
             raise UsageError(f"--locked: there is no {path}; 'mtkd lock' writes it from a finished run")
         workspace.archive_lock.unlink(missing_ok=True)
         return

@@ -74,7 +74,8 @@ def init_recipe(
     if output.exists():
         raise UsageError(f"{output}: is there already; move it away, or name another with --output")
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
+        what = "is a file; name the folder that it is in" if folder.exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}")
     if preset not in PRESETS:
         raise UsageError(f"--preset {preset}: no such preset{did_you_mean(preset, PRESETS)}")
     found = discover(folder, source, target, progress=lambda path: progress(f"counting {path}"))

@@ -51,8 +51,9 @@ def copy(finished: tuple[Path, Any], tmp_path: Path) -> Path:
 def test_one_command_makes_table_page_and_bundle(finished) -> None:
     run = finished[1]
     assert run.returncode == 0, run.stdout + run.stderr
-    for words in ("macro average", "report: runs/micro/report/index.html", "next: mtkd serve runs/micro/bundle"):
-        assert words in run.stdout
+    shown = ("macro average", "corpora: runs/micro/corpora.html", "report: runs/micro/report/index.html")
+    assert all(words in run.stdout for words in (*shown, "next: mtkd serve runs/micro/bundle"))
+    assert (finished[0] / "runs/micro/corpora.html").is_file()
     assert run.stdout.count("there is no gap for distillation to close") + run.stdout.count("is better than mixed") == 2
     assert "Traceback" not in run.stdout + run.stderr
 
@@ -61,8 +62,7 @@ def test_page_stands_alone_and_shows_every_part(finished) -> None:
     page = (finished[0] / "runs/micro/report/index.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!#|data:)""", page)
     assert "<script" not in page
-    for words in ("<svg", "fidelity", "teacher.river", "kd_weight", "sentencepiece", "mixed"):
-        assert words in page, words
+    assert all(word in page for word in ("<svg", "fidelity", "teacher.river", "kd_weight", "sentencepiece", "mixed"))
 
 
 def test_every_system_is_scored_with_signatures_on_every_test_set(finished) -> None:
@@ -84,8 +84,7 @@ def test_every_artefact_explains_itself(finished) -> None:
     fingerprints = set()
     for name, node in place.plan.nodes.items():
         done = place.done(name)
-        assert done["key"] == node.key
-        assert done["slice"] == node.slice
+        assert (done["key"], done["slice"]) == (node.key, node.slice)
         assert set(done["parents"]) == set(node.parents)
         assert done["versions"]["torch"]
         assert all((place.dir(name) / output).is_file() for output in done["outputs"])
@@ -228,8 +227,8 @@ def test_bundle_answers_over_http_and_on_the_command_line(finished) -> None:
 
 
 def bring(copy: Path, **changes: Any) -> None:
-    path = copy / "recipe.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
+    recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | changes
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 
 
 def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path) -> None:
@@ -240,8 +239,8 @@ def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path)
         shutil.copyfile(place.dir(name) / "model.pt", copy / f"{name}.pt")
     state = checkpoint.read(copy / "generic.pt")
     torch.save(state | {"args": Malicious()}, copy / "evil.pt")
-    bring(copy, subword={"model": "sentencepiece.model", "dictionary": "dict.txt"})
-    bring(copy, generic={"checkpoint": "evil.pt"})
+    subword = {"model": "sentencepiece.model", "dictionary": "dict.txt"}
+    bring(copy, subword=subword, generic={"checkpoint": "evil.pt"})
     run = mtkd(copy, "run", "recipe.yaml", "--until", "generic")
     assert run.returncode == 1
     assert "refused, reading it would run code" in run.stdout

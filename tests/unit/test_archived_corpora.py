@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mtkd.archive_lock import lock_beside, take_lock, write_recipe_lock
 from mtkd.check import check_recipe
 from mtkd.corpus.located import fetched_folder, files_of, needs_fetching, with_fetched
-from mtkd.errors import CorpusError, RecipeError
+from mtkd.errors import CorpusError, RecipeError, UsageError
 from mtkd.estimate import estimate
 from mtkd.graph import Plan
 from mtkd.pipeline import open_workspace, select
@@ -116,6 +117,22 @@ def test_a_document_called_otherwise_splits_otherwise_so_that_it_changes_the_key
     assert plan_of(path, pattern).nodes["clean"].key == before
     (tmp_path / "text" / "it.tsv").rename(tmp_path / "text" / "ib.tsv")
     assert plan_of(path, pattern).nodes["clean"].key != before
+
+
+def test_locked_asks_for_a_lock_only_where_there_are_archives(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    take_lock(path, open_workspace(load_recipe(path), tmp_path / "run"), locked=True)
+    assert not (tmp_path / "run" / ".mtkd" / "archives.lock.json").exists()
+    path = write_archived(tmp_path)
+    with pytest.raises(UsageError, match=r"no .*archives\.lock\.json; 'mtkd lock' writes it"):
+        take_lock(path, open_workspace(load_recipe(path), tmp_path / "run"), locked=True)
+
+
+def test_a_lock_is_written_from_a_finished_run_only(tmp_path: Path) -> None:
+    path = write_archived(tmp_path)
+    with pytest.raises(UsageError, match=r"fetch\.it, clean not done yet"):
+        write_recipe_lock(path, open_workspace(load_recipe(path), tmp_path / "run"))
+    assert not lock_beside(path).exists()
 
 
 def test_text_that_was_not_fetched_yet_is_named_and_not_guessed(tmp_path: Path) -> None:

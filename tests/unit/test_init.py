@@ -90,6 +90,9 @@ def test_a_wrong_preset_names_the_nearest(folder: Path) -> None:
         init_recipe(folder, preset="tinny")
     with pytest.raises(UsageError, match="no such folder"):
         init_recipe(folder / "gone")
+    (folder / "alone.tmx").write_text("")
+    with pytest.raises(UsageError, match="is a file; name the folder"):
+        init_recipe(folder / "alone.tmx")
     assert not (folder / "recipe.yaml").exists()
 
 
