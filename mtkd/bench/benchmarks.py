@@ -29,7 +29,9 @@ from mtkd.recipe_text import Corpus, Domain, Languages
 
 KD_WEIGHT = 0.5
 LOSSES = ("stock", "plain", "dense", "fused", "floor")
-OWN_FLAGS = ("--user-dir", "--task", "--domains", "--criterion", "--optimizer", "--save-dir")
+SAME_ORDER = ["--batch-order", "source"]
+"""What lets our training see stock fairseq's batches."""
+OWN_FLAGS = ("--user-dir", "--task", "--domains", "--criterion", "--optimizer", "--save-dir", SAME_ORDER[0])
 """Arguments of a training without soft targets that stock fairseq has none of, or that are not to be shared."""
 
 
@@ -125,6 +127,7 @@ def train(session: Session, *, preset: str, vocab: int, updates: int, max_tokens
             "student": _job(recipe, corpus, folder / "student", distill=recipe.distill, stores=stores),
         }
         argvs = {variant: commands.train(recipe, job) for variant, job in ours.items()}
+        argvs["student_lambda_0"] += SAME_ORDER
         argvs = {"stock": _stock(argvs["student_lambda_0"], corpus, folder / "stock", session.device)} | argvs
         # No buffer: its thread would make batches ahead, while another process is measured.
         same = ["--log-interval", str(updates // blocks), "--no-save", "--data-buffer-size", "0"]

@@ -21,16 +21,20 @@ HEADER = ["variant", "median s", "time / baseline", "tokens/s", "peak MB", "peak
 
 
 def compare(measured: Mapping[str, Measured], baseline: str) -> dict[str, Figures]:
-    """Figures of every variant; ratios are those to `baseline` in the same round, and their median, least and most."""
+    """Figures of every variant; ratios are those to `baseline` in the same round, and their median, least and most.
+
+    Times are compared a token: batches of one size may hold more tokens or fewer.
+    """
     base = measured[baseline]
     found: dict[str, Figures] = {}
     for name, variant in measured.items():
         seconds = [answer["seconds"] for answer in variant.rounds]
+        costs = [answer["seconds"] / answer["tokens"] for answer in variant.rounds]
         facts = {key: value for key, value in variant.facts.items() if key != "peak_bytes"}
         found[name] = {
             "seconds": seconds,
             "median_s": median(seconds),
-            **ratios(seconds, [answer["seconds"] for answer in base.rounds]),
+            **ratios(costs, [answer["seconds"] / answer["tokens"] for answer in base.rounds]),
             "tokens_per_second": median(answer["tokens"] / answer["seconds"] for answer in variant.rounds),
             "peak_bytes": variant.facts["peak_bytes"],
             "peak_ratio": variant.facts["peak_bytes"] / base.facts["peak_bytes"],

@@ -19,6 +19,9 @@ from fairseq.data import FairseqDataset, LanguagePairDataset, data_utils
 from mtkd.distill.topk import TopKStore
 
 Ints = npt.NDArray[np.int64]
+ORDERS = ("longer_side", "source")
+"""What rows are sorted by. `source` is LanguagePairDataset's order, in which one corpus trains exactly as stock fairseq
+trains it. But --max-tokens counts a batch's longest side: by `longer_side` batches hold more rows, less padding."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,12 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         shuffle: bool = True,
         without_references: Collection[str] = (),
         loss_weights: Mapping[str, float] | None = None,
+        order: str = "longer_side",
     ) -> None:
-        """`corpora`, `stores` and the weights are by name; a name that is not in `stores` has no soft targets."""
+        """`corpora`, `stores` and the weights are by name; a name that is not in `stores` has no soft targets.
+
+        `order` is one of `ORDERS`.
+        """
         self.corpora = dict(corpora)
         self.names = list(corpora)
         self.stores = dict(stores or {})
@@ -87,6 +94,7 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         self.needs_tail = needs_tail
         self.sampling = sampling
         self.shuffle = shuffle
+        self.order = order
         self._rows_of = {name: len(corpus) for name, corpus in corpora.items()}
         self._starts = np.concatenate([[0], np.cumsum(list(self._rows_of.values()))]).astype(np.int64)
         self._source_sizes = np.concatenate([np.asarray(corpus.src_sizes) for corpus in corpora.values()])
@@ -192,11 +200,13 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
         return longer
 
     def ordered_indices(self) -> Ints:
-        """Samples by length, equal lengths in random order: LanguagePairDataset's order, so that one corpus trains
-        exactly as stock fairseq trains it."""
+        """Samples by length, as `order` says; equal lengths in random order."""
         indices = np.random.permutation(len(self)).astype(np.int64) if self.shuffle else np.arange(len(self))
         indices = indices[np.argsort(self._target_sizes[self._rows[indices]], kind="mergesort")]
-        return indices[np.argsort(self._source_sizes[self._rows[indices]], kind="mergesort")]
+        indices = indices[np.argsort(self._source_sizes[self._rows[indices]], kind="mergesort")]
+        if self.order == "source":
+            return indices
+        return indices[np.argsort(self.num_tokens_vec(indices), kind="mergesort")]
 
     def filter_indices_by_size(self, indices: Ints, max_sizes: Any) -> tuple[Ints, list[int]]:
         """Drop samples longer than `max_sizes`; their stored rows keep their places."""

@@ -25,7 +25,7 @@ from mtkd.corpus.subword import fingerprint
 from mtkd.distill.losses import TAILS
 from mtkd.distill.topk import TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
-from mtkd.fairseq_plugin.dataset import DomainSampling, MultiDomainDataset
+from mtkd.fairseq_plugin.dataset import ORDERS, DomainSampling, MultiDomainDataset
 from mtkd.fairseq_plugin.online import OnlineTeachers
 from mtkd.recipe_text import TRANSFER
 
@@ -71,6 +71,10 @@ class MultiDomainTranslationConfig(TranslationConfig):  # type: ignore[misc]
     kd_temperature: float = field(default=1.0, metadata={"help": "T of T^2 * KL; must have been captured"})
     kd_tail: ChoiceEnum(list(TAILS)) = field(  # type: ignore[valid-type]
         default="bucket", metadata={"help": "what is done with the teacher's mass outside the kept entries"}
+    )
+    batch_order: ChoiceEnum(list(ORDERS)) = field(  # type: ignore[valid-type]
+        default="longer_side",
+        metadata={"help": "sort rows by their longer side, for less padding, or by source, as fairseq does"},
     )
     bf16_autocast: ChoiceEnum(["auto", "on", "off"]) = field(  # type: ignore[valid-type]
         default="auto",
@@ -125,7 +129,7 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         folders = {name: Path(self.cfg.data) / name for name in self.domains}
         if split != self.cfg.train_subset:
             corpora = {name: self._load(folder, split) for name, folder in folders.items()}
-            self.datasets[split] = MultiDomainDataset(corpora, shuffle=split != "test")
+            self.datasets[split] = MultiDomainDataset(corpora, shuffle=split != "test", order=str(self.cfg.batch_order))
             return
         folders |= {name: folder for name, (_, folder) in self.transfer.items()}
         corpora = {name: self._load(folder, split) for name, folder in folders.items()}
@@ -159,6 +163,7 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
             ),
             without_references=self.transfer.keys(),
             loss_weights=weights["--loss-weights"],
+            order=str(self.cfg.batch_order),
         )
 
     def _load(self, folder: Path, split: str) -> Any:
