@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CORES ?= $(shell nproc)
 
-.PHONY: help demo test prove lint format check-readme lock clean
+.PHONY: help demo test test-clients docker-test prove lint format check-readme lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,10 +25,17 @@ test: $(VENV)/dev.stamp  ## set up, lint, run the tests and hold the coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
+test-clients: $(VENV)/dev.stamp  ## real translation clients, downloaded to .clients/, against the real server
+	@command -v npm >/dev/null || { echo "one of the clients needs npm, e.g. apt-get install npm"; exit 2; }
+	@mkdir -p .clients && echo '*' > .clients/.gitignore
+	$(BIN)/python -m pytest tests/clients -m clients
+
 lint: $(VENV)/dev.stamp  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/yamllint --strict docker data_recipes .*.yaml
 
 format: $(VENV)/dev.stamp  ## mend formatting and what ruff can mend
 	$(BIN)/ruff format .
@@ -39,6 +46,12 @@ check-readme: $(VENV)/dev.stamp  ## run what README shows, and hold its tables a
 
 prove: $(VENV)/dev.stamp  ## the claims that take minutes: the toy's students, a run killed while it trains
 	$(BIN)/python -m pytest tests/proofs tests/e2e -m proof -s
+
+# With no engine at hand, Debian's is installed, to be started for the tests alone (tests/docker/engine.py).
+docker-test: $(VENV)/dev.stamp  ## build both images, train in one, serve from the other
+	@docker info >/dev/null 2>&1 || which dockerd docker-compose debootstrap >/dev/null \
+		|| apt-get install --yes --no-install-recommends docker.io docker-compose debootstrap
+	$(BIN)/python -m pytest tests/docker -m 'docker or not docker' -s
 
 # Exactly one torch: it goes in first, then fairseq is built against it without its own dependency list, which names
 # torchaudio (never imported by translation) and would fetch a second torch.
@@ -65,4 +78,4 @@ lock: $(VENV)/dev.stamp  ## write constraints.txt anew from what is installed
 	mv constraints.new constraints.txt
 
 clean:  ## remove what was built, but not runs/
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf $(VENV) .clients build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

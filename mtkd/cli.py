@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mtkd import __version__, cli_bench, cli_corpora, cli_store
+from mtkd import __version__, cli_bench, cli_corpora, cli_keys, cli_serve, cli_store
 from mtkd.errors import MtkdError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_store.app, name="store")
 app.add_typer(cli_bench.app, name="bench")
+app.add_typer(cli_keys.app, name="keys")
 app.command()(cli_corpora.init)
 app.command()(cli_corpora.lock)
 # A file has no width: wide enough that no cell is cut.
@@ -223,17 +224,7 @@ def translate(
         raise MtkdError(f"standard input is not UTF-8 (byte 0x{error.object[error.start]:02x}); convert it") from None
 
 
-@app.command()
-def serve(
-    bundle: BundlePath,
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [8000].")] = None,
-) -> None:
-    """Serve a bundle over HTTP; MTKD_* environment variables set the rest."""
-    from service.server import serve as serve_bundle
-    from service.settings import load_settings
-
-    serve_bundle(bundle, load_settings(host=host, port=port))
+cli_serve.register(app)
 
 
 def _open(path: Path, workspace: Path | None, overrides: list[str] | None) -> tuple[Recipe, Workspace]:

@@ -34,7 +34,7 @@ def translate_texts(engine: Engine, texts: Sequence[str]) -> list[str]:
     """Translate each text, keeping its line structure; all segments go to the engine in one call."""
     split_texts = [split(text, engine.source_lang, engine.fits) for text in texts]
     sources = [segment.text for segments in split_texts for segment in segments if segment.text]
-    outputs = iter(engine.translate(sources) if sources else [])
+    outputs = (found[0].text for found in (engine.translate(sources, engine.decoding) if sources else []))
     return [
         "".join(before + (next(outputs) if text else "") + after for before, text, after in segments)
         for segments in split_texts
@@ -60,6 +60,19 @@ def split(text: str, language: str, fits: Callable[[str], bool]) -> list[Segment
         for part in _shorten(sentence, fits)
     )
     return [_segment(part) for part in parts]
+
+
+def sentences(parts: Sequence[Segment]) -> list[Segment]:
+    """A text's segments, with what is not translated moved into the neighbour; the only one may have no text."""
+    folded: list[Segment] = []
+    for part in parts:
+        if folded and not part.text:
+            folded[-1] = folded[-1]._replace(after=folded[-1].after + "".join(part))
+        elif folded and not folded[-1].text:
+            folded[-1] = part._replace(before="".join(folded[-1]) + part.before)
+        else:
+            folded.append(part)
+    return folded
 
 
 def _sentences(line: str, language: str) -> Iterator[str]:

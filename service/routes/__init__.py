@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.routes import docs, libretranslate
+from service.routes import deepl, docs, google, libretranslate, native, operations
 
 ROUTERS: dict[str, APIRouter] = {
     "libretranslate": libretranslate.router,
+    "deepl": deepl.router,
+    "google": google.router,
+    "native": native.router,
     "docs": docs.router,
+    "operations": operations.router,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,12 +16,15 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from mtkd.bundle import ModelBundle
 from service.app import create_app
 from service.engines import ENGINES
 from service.engines.base import Engine
+from service.server import uvicorn_config
 from service.settings import Settings
+from tests.raw_http import drain
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,9 +61,7 @@ def serving() -> Callable[[Engine, Settings], AbstractContextManager[httpx2.Clie
 
 @contextmanager
 def _serving(engine: Engine, settings: Settings) -> Iterator[httpx2.Client]:
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(engine, settings), port=0, log_config=None, access_log=False, server_header=False)
-    )
+    server = _AppServer(create_app(engine, settings), settings.model_copy(update={"port": 0}))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -74,8 +77,22 @@ def _serving(engine: Engine, settings: Settings) -> Iterator[httpx2.Client]:
     assert not thread.is_alive()
 
 
+class _AppServer(uvicorn.Server):
+    """Serves as `service.server` does: with its configuration, and with the app's lifespan around it."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        config = uvicorn_config(app, settings)
+        config.port = 0
+        super().__init__(config)
+        self._app = app
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
+
+
 class ServerProcess:
-    """`service.server` in a process of its own; `log` holds its standard error once it has ended."""
+    """`service.server` in a process of its own, whose log is read while it runs."""
 
     def __init__(self, code: str, *args: str) -> None:
         environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "MTKD_PORT": "0", "MTKD_THREADS": "1"}
@@ -84,19 +101,30 @@ class ServerProcess:
             [sys.executable, "-c", code, *args], stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
         assert self.process.stderr is not None
-        self.log = ""
-        for line in self.process.stderr:
-            self.log += line
-            if found := re.search(r"listening on (http://[\d.:]+)", line):
-                self.url = found[1]
-                return
-        raise AssertionError(f"server did not start: {self.log}")
+        self._reading, self._lines = drain(self.process.stderr)
+        self.url = self.wait_for(r"listening on (http://[\d.:]+)")[1]
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        return "".join(self._lines)
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first place in the log that matches, once there is one."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            is_over = not self._reading.is_alive()
+            if found := re.search(pattern, self.log):
+                return found
+            assert not is_over, f"the server ended: {self.log}"
+            time.sleep(0.01)
+        raise AssertionError(f"no {pattern!r} in {self.log}")
 
     def wait(self) -> int:
         """Its exit code, once it has ended."""
-        _, rest = self.process.communicate(timeout=20)
-        self.log += rest
-        return self.process.returncode
+        code = self.process.wait(20)
+        self._reading.join(20)
+        return code
 
 
 @pytest.fixture

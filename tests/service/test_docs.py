@@ -55,7 +55,30 @@ def test_the_description_has_three_body_kinds_and_the_query(openapi):
     assert sorted(content) == ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
     assert all(kind["schema"]["required"] == ["q", "source", "target"] for kind in content.values())
     assert {parameter["name"] for parameter in operation["parameters"]} >= {"q", "source", "target", "format"}
-    assert set(operation["responses"]) == {"200", "400", "413", "500"}
+    assert set(operation["responses"]) == {"200", "400", "403", "413", "429", "500", "503"}
+
+
+def test_every_dialect_is_described_and_only_ours_has_422(openapi):
+    found = {
+        tag: {
+            path.removeprefix("/")
+            for path, operations in openapi["paths"].items()
+            for operation in operations.values()
+            if tag in operation["tags"]
+        }
+        for tag in ("native", "DeepL v2", "LibreTranslate", "Google Translation v2")
+    }
+    assert found == {
+        "native": {"v1/translate", "v1/model"},
+        "DeepL v2": {"v2/translate", "v2/languages", "v2/usage", "v2/glossaries", "v2/glossary-language-pairs"},
+        "LibreTranslate": {"translate", "detect", "languages", "frontend/settings", "suggest", "health"},
+        "Google Translation v2": {f"language/translate/v2{end}" for end in ("", "/detect", "/languages")},
+    }
+    assert set().union(*found.values()) == {path.removeprefix("/") for path in openapi["paths"]}
+    with_422 = {
+        path for path, kinds in openapi["paths"].items() for kind in kinds.values() if "422" in kind["responses"]
+    }
+    assert with_422 == {"/v1/translate"}
 
 
 def test_every_reference_of_the_description_resolves(openapi):
@@ -77,4 +100,3 @@ def test_every_reference_of_the_description_resolves(openapi):
 
 def test_the_description_is_served(client, openapi):
     assert client.get("/openapi.json").json() == openapi
-    assert sorted(openapi["paths"]) == ["/health", "/languages", "/translate"]

@@ -7,14 +7,23 @@ import logging
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mtkd.bundle import MANIFEST, ModelBundle, describe_files
 from mtkd.errors import BundleError
+from service.engines.base import PLACEHOLDERS, Decoding
 from service.engines.ctranslate2 import CTranslate2Engine
 from service.segment import split, translate_texts
 
 LONG = " ".join(f"word{number}" for number in range(300))
 MAX_SOURCE, MAX_TARGET = 24, 32
+WIDE = Decoding(beam=4, n_best=3)
+P0, P1 = PLACEHOLDERS[:2]
+
+
+def best(engine, segments: list[str]) -> list[str]:
+    return [hypotheses[0].text for hypotheses in engine.translate(segments, engine.decoding)]
 
 
 @pytest.fixture
@@ -30,14 +39,37 @@ def test_it_names_its_languages_and_model(engine):
 
 def test_as_many_translations_as_segments_each_of_one_line(engine):
     segments = ["The printer", "a", "Licht 😀 \u00a0 aus", "\u2581x\x00", "<ph0> </s> <unk> <dom:office>"] * 3
-    outputs = engine.translate(segments)
+    outputs = best(engine, segments)
     assert len(outputs) == len(segments)
     assert all(output.splitlines() in ([output], []) for output in outputs)
 
 
 def test_a_segment_has_the_same_translation_in_any_place(engine):
     segments = ["The printer is on", "the light", "Please leave the house", "x"]
-    assert engine.translate(segments)[::-1] == engine.translate(segments[::-1])
+    assert best(engine, segments)[::-1] == best(engine, segments[::-1])
+
+
+def test_hypotheses_are_at_most_as_many_as_asked_for_and_best_first(engine):
+    for hypotheses in engine.translate(["The printer is on", "the light", f"leave {P0}"], WIDE):
+        assert 1 <= len(hypotheses) <= WIDE.n_best
+        assert [hypothesis.score for hypothesis in hypotheses] == sorted(
+            (hypothesis.score for hypothesis in hypotheses), reverse=True
+        )
+
+
+def test_no_segments_are_no_translations(engine):
+    assert engine.translate([], engine.decoding) == []
+
+
+def test_without_a_placeholder_in_the_segment_none_comes_out(engine):
+    outputs = engine.translate(["The printer <ph0>", "the light", f"leave {P0}", "x"], WIDE)
+    plain = [hypothesis.text for index in (0, 1, 3) for hypothesis in outputs[index]]
+    assert not any(set(PLACEHOLDERS) & set(text) for text in plain)
+
+
+def test_tokens_grow_with_the_segment_and_count_its_end(engine):
+    assert 1 <= engine.tokens("") < engine.tokens("the printer") < engine.tokens("the printer and the light")
+    assert engine.tokens(P0) <= engine.tokens("https://printer.example/light")
 
 
 def test_line_structure_is_kept(engine):
@@ -57,7 +89,7 @@ def test_every_word_of_a_long_text_reaches_the_engine_in_segments_that_fit(engin
     segments = [segment.text for segment in split(LONG, "en", engine.fits)]
     assert " ".join(segments) == LONG
     assert all(engine.fits(segment) for segment in segments)
-    assert len(engine.translate(segments)) == len(segments)
+    assert len(best(engine, segments)) == len(segments)
 
 
 def test_fits_counts_subwords_and_the_end_of_sentence(student):
@@ -88,23 +120,57 @@ def test_control_characters_and_odd_spaces_are_not_encoded(student):
 def test_a_translation_without_end_is_bounded_and_reported(endless_bundle_dir, caplog):
     endless = CTranslate2Engine.from_bundle(ModelBundle.open(endless_bundle_dir), threads=1)
     with caplog.at_level(logging.WARNING):
-        (output,) = endless.translate(["the secret printer"])
-    assert output
-    assert len(endless._subwords.encode(output)) < 4 * MAX_TARGET
-    assert f"reached {MAX_TARGET - 1} subwords and may be incomplete: 1" in caplog.text
+        ((found,),) = endless.translate(["the secret printer"], endless.decoding)
+    assert found.text
+    assert found.truncated
+    assert len(endless._subwords.encode(found.text)) < 4 * MAX_TARGET
+    assert "translations that did not end and may be incomplete: 1" in caplog.text
     assert "secret" not in caplog.text
 
 
 def test_no_reserved_symbol_comes_out(endless_bundle_dir):
     endless = CTranslate2Engine.from_bundle(ModelBundle.open(endless_bundle_dir), threads=1, beam=1)
-    outputs = endless.translate([f"printer {number}" for number in range(40)])
+    outputs = best(endless, [f"printer {number}" for number in range(40)])
     assert not any("<ph" in output or "<dom" in output or "<spare" in output for output in outputs)
+
+
+def test_a_placeholder_is_its_reserved_symbol_while_a_typed_one_is_text(student):
+    (pieces,) = student._encode([f"a {P1} <ph1>{P0}<ph0> b"])
+    assert [piece for piece in pieces if piece.startswith("<ph")] == ["<ph1>", "<ph0>"]
+    assert student._subwords.decode(pieces) == "a <ph1> <ph1><ph0><ph0> b"
+    assert student.tokens(f"a {P0}") == student.tokens("a") + 2
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from([P0, P1, PLACEHOLDERS[31], "<ph0>", "<ph1>", "<", "ph0>", ">", " ", "a", "<dom:office>"]))
+)
+def test_only_placeholders_become_reserved_symbols_in_any_text(student, parts):
+    (pieces,) = student._encode(["".join(parts)])
+    written = [f"<ph{PLACEHOLDERS.index(part)}>" for part in parts if part in PLACEHOLDERS]
+    assert [piece for piece in pieces if piece in student._reserved] == written
+
+
+def test_a_symbol_that_comes_out_is_its_placeholder_and_a_spelt_one_is_text(student):
+    assert student._read([["a", "\u2581", "<ph1>", *student._spell("<ph0>")]]) == [f"a {P1}<ph0>"]
+
+
+def test_the_search_can_be_told_not_to_repeat_itself(endless_bundle_dir):
+    endless = CTranslate2Engine.from_bundle(ModelBundle.open(endless_bundle_dir), threads=1)
+    texts = [endless.translate(["printer"], Decoding(beam=1, no_repeat_ngram_size=size))[0][0].text for size in (0, 1)]
+    assert texts[0] != texts[1]
+
+
+def test_alone_or_in_a_batch_a_translation_is_the_same(student):
+    segments = [f"{word} {'printer light ' * count}{word}" for word in ("the", "please", "on") for count in range(5)]
+    alone = [best(student, [segment])[0] for segment in segments]
+    assert best(student, segments) == alone
 
 
 def test_both_compute_types_load(bundle_dir):
     bundle = ModelBundle.open(bundle_dir)
     outputs = {
-        name: CTranslate2Engine.from_bundle(bundle, compute_type=name).translate(["The printer"])
+        name: best(CTranslate2Engine.from_bundle(bundle, compute_type=name, threads=1), ["The printer"])
         for name in ("int8", "float32")
     }
     assert all(len(output) == 1 for output in outputs.values())
@@ -125,3 +191,8 @@ def test_a_model_that_does_not_load_is_one_clear_error(bundle_dir, tmp_path, nam
     (broken / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(BundleError, match="cannot load the int8 model"):
         CTranslate2Engine.from_bundle(ModelBundle.open(broken))
+
+
+def test_a_model_that_never_learnt_placeholders_says_so(student):
+    assert student.placeholders == 0
+    assert len(student._placeholders) == len(PLACEHOLDERS)

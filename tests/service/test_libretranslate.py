@@ -12,8 +12,10 @@ import pytest
 
 from mtkd.bundle import ModelBundle
 from service.engines import ENGINES
+from service.engines.base import Hypothesis
 from service.engines.echo import EchoEngine
 from service.settings import Settings
+from tests.service.doubles import hypotheses
 
 PAIR = {"source": "en", "target": "de"}
 
@@ -25,10 +27,22 @@ class SlowEcho(EchoEngine):
         super().__init__()
         self.started = threading.Event()
 
-    def translate(self, segments):
+    def translate(self, segments, decoding):
         self.started.set()
         time.sleep(1.5)
-        return list(segments)
+        return super().translate(segments, decoding)
+
+
+class Counting(EchoEngine):
+    """Answers in capitals, and keeps what every call was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = []
+
+    def translate(self, segments, decoding):
+        self.calls.append(list(segments))
+        return hypotheses(segment.upper() for segment in segments)
 
 
 @pytest.fixture(scope="module")
@@ -82,22 +96,80 @@ def test_a_repeated_form_q_takes_the_first(client):
     assert answer.json() == {"translatedText": "first"}
 
 
-def test_auto_is_the_only_source_language(client):
-    detected = {"confidence": 100.0, "language": "en"}
-    assert client.post("/translate", json={"q": "a", "source": "auto", "target": "de"}).json() == {
-        "translatedText": "a",
-        "detectedLanguage": detected,
-    }
-    assert client.post("/translate", json={"q": ["a", "b"], "source": "AUTO", "target": "DE"}).json() == {
-        "translatedText": ["a", "b"],
-        "detectedLanguage": [detected, detected],
+def test_a_batch_is_one_call_of_the_engine(serving):
+    engine = Counting()
+    with serving(engine, Settings(cache_chars=0)) as client:
+        plain = client.post("/translate", json={"q": ["One. Two.", "", "three"], **PAIR})
+        marked = client.post("/translate", json={"q": ["<b>One</b> two", "three"], **PAIR, "format": "html"})
+    assert plain.json() == {"translatedText": ["ONE. TWO.", "", "THREE"]}
+    assert marked.json() == {"translatedText": ["<b>ONE</b> TWO", "THREE"]}
+    assert engine.calls == [["One.", "Two.", "three"], ["One", "two", "three"]]
+
+
+def test_html_keeps_tags_and_escapes_text(serving):
+    with serving(Counting(), Settings()) as client:
+        text = '<p class="a&amp;b">salt &amp; pepper<br/>x &lt; y</p><script>let a = 1</script>'
+        answer = client.post("/translate", data={"q": text, **PAIR, "format": "html"})
+    assert answer.json() == {
+        "translatedText": '<p class="a&amp;b">SALT &amp; PEPPER<br/>X &lt; Y</p><script>let a = 1</script>'
     }
 
 
-def test_alternatives_are_answered_empty_when_asked_for(client):
+def test_auto_says_what_it_detected_and_translates_in_any_case(client):
+    english, italian = "Where is the nearest printer?", "Il gatto dorme sul tavolo della cucina."
+    one = client.post("/translate", json={"q": english, "source": "auto", "target": "de"}).json()
+    assert one["translatedText"] == english
+    assert one["detectedLanguage"]["language"] == "en"
+    assert one["detectedLanguage"]["confidence"] > 90
+    two = client.post("/translate", json={"q": [italian, english], "source": "AUTO", "target": "DE"}).json()
+    assert two["translatedText"] == [italian, english]
+    assert [found["language"] for found in two["detectedLanguage"]] == ["it", "en"]
+
+
+def test_emoji_come_back_untouched_with_confidence_0(client):
+    answer = client.post("/translate", json={"q": "😀👍🏽", "source": "auto", "target": "de"})
+    assert answer.json() == {
+        "translatedText": "😀👍🏽",
+        "detectedLanguage": {"confidence": 0.0, "language": "en"},
+    }
+
+
+def test_detection_is_best_first_and_of_all_texts_together(client):
+    found = client.post("/detect", data={"q": "Wo ist der nächste Drucker?"}).json()
+    assert found[0]["language"] == "de"
+    assert [entry["confidence"] for entry in found] == sorted((e["confidence"] for e in found), reverse=True)
+    assert client.post("/detect", params={"q": "Where is the printer?"}).json()[0]["language"] == "en"
+    texts = ["Der Drucker steht im Flur.", "Das Licht ist noch an.", "OK"]
+    assert client.post("/detect", json={"q": texts}).json()[0]["language"] == "de"
+    assert client.post("/detect", json={"q": "😀"}).json() == [{"confidence": 0.0, "language": "en"}]
+
+
+def test_detection_refuses_what_translation_refuses(client):
+    assert refused(client.post("/detect")) == "Invalid request: missing q parameter"
+    assert refused(client.post("/detect", json={"q": 5})) == "Invalid request: q parameter is not valid text"
+    assert "exceeds text limit (1000)" in refused(client.post("/detect", json={"q": "x" * 1001}))
+    assert "exceeds batch limit (3)" in refused(client.post("/detect", json={"q": ["x"] * 4}))
+
+
+def test_alternatives_are_other_translations_of_the_whole_text(serving):
+    class Ranking(EchoEngine):
+        def translate(self, segments, decoding):
+            return [
+                [Hypothesis(f"{segment}{rank}", -float(rank), truncated=False) for rank in range(decoding.n_best)]
+                for segment in segments
+            ]
+
+    with serving(Ranking(), Settings()) as client:
+        one = client.post("/translate", data={"q": "One. Two.", **PAIR, "alternatives": "2"}).json()
+        batch = client.post("/translate", json={"q": ["a", "b"], **PAIR, "alternatives": 1}).json()
+    assert one == {"translatedText": "One.0 Two.0", "alternatives": ["One.1 Two.1", "One.2 Two.2"]}
+    assert batch == {"translatedText": ["a0", "b0"], "alternatives": [["a1"], ["b1"]]}
+
+
+def test_alternatives_are_empty_where_there_are_none_and_absent_where_none_were_asked_for(client):
     assert client.post("/translate", data={"q": "a", **PAIR, "alternatives": "2"}).json()["alternatives"] == []
-    batch = client.post("/translate", json={"q": ["a", "b"], **PAIR, "alternatives": 2})
-    assert batch.json()["alternatives"] == [[], []]
+    marked = client.post("/translate", json={"q": ["<b>a</b>", "b"], **PAIR, "alternatives": 2, "format": "html"})
+    assert marked.json()["alternatives"] == [[], []]
     assert "alternatives" not in client.post("/translate", json={"q": "a", **PAIR, "alternatives": 0}).json()
 
 
@@ -118,12 +190,12 @@ def test_a_missing_or_empty_parameter_is_named(client, name, empty):
         ({"source": "zz"}, "zz is not supported"),
         ({"source": "de", "target": "en"}, "English (en) is not available as a target language from German (de)"),
         ({"target": "en"}, "English (en) is not available as a target language from English (en)"),
-        ({"format": "html"}, "html format is not supported"),
         ({"format": "xyz"}, "xyz format is not supported"),
         ({"alternatives": "many"}, "Invalid request: alternatives parameter is not a number"),
         ({"q": 5}, "Invalid request: q parameter is not valid text"),
         ({"q": ["a", None]}, "Invalid request: q parameter is not valid text"),
-        ({"q": "\ud800"}, "Invalid request: q parameter is not valid text"),
+        ({"alternatives": 10_000}, "Invalid request: alternatives parameter must be <= 5"),
+        ({"q": "\ud800"}, "Invalid JSON format"),
         ({"source": ["en"]}, "Invalid request: source parameter is not valid text"),
         ({"q": "x" * 1001}, "Invalid request: request (1001) exceeds text limit (1000)"),
         ({"q": ["x" * 600] * 2}, "Invalid request: request (1200) exceeds text limit (1000)"),
@@ -161,17 +233,18 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_harms_nobody(serving,
     head = b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
     with caplog.at_level("INFO"), serving(EchoEngine(), Settings()) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as leaver:
-            leaver.sendall(head + b'{"q": "canary 4711')
+            leaver.sendall(head + b'{"q": "canary quetzal')
             time.sleep(0.2)
         assert client.post("/translate", json={"q": "still here", **PAIR}).status_code == 200
     assert "client left before its request was complete" in caplog.text
-    assert "4711" not in caplog.text
+    assert "quetzal" not in caplog.text
     assert "unexpected" not in caplog.text
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/translate", 405), ("POST", "/languages", 405), ("POST", "/health", 405), ("GET", "/nowhere", 404),
+    [("GET", "/translate", 405), ("POST", "/languages", 405), ("POST", "/health", 405), ("POST", "/spec", 405),
+     ("GET", "/detect", 405), ("POST", "/frontend/settings", 405), ("GET", "/suggest", 405), ("GET", "/nowhere", 404),
      ("GET", "/web/nowhere.js", 404), ("GET", "/web/../settings.py", 404)],
 )  # fmt: skip
 def test_wrong_paths_and_methods_have_the_shape_too(client, method, path, status):
@@ -187,9 +260,36 @@ def test_languages_names_the_one_direction(client):
     ]
 
 
+def test_other_spellings_of_the_languages_are_known(serving):
+    with serving(EchoEngine("pt-br", "zh"), Settings()) as client:
+        for source, target in (("pb", "zh-Hans"), ("pt-BR", "ZH"), ("PT_br", "zh-CN")):
+            assert client.post("/translate", json={"q": "a", "source": source, "target": target}).status_code == 200
+        for target in ("zt", "zh-TW"):
+            answer = client.post("/translate", json={"q": "a", "source": "pb", "target": target})
+            assert refused(answer) == f"{target} is not supported"
+        assert [entry["name"] for entry in client.get("/languages").json()] == ["Portuguese (Brazil)", "Chinese"]
+
+
 def test_a_language_without_a_name_is_its_code(serving):
     with serving(EchoEngine("xq", "de"), Settings()) as client:
         assert client.get("/languages").json()[0] == {"code": "xq", "name": "xq", "targets": ["de"]}
+
+
+def test_what_is_off_says_so(client):
+    message = "Suggestions are disabled on this server."
+    assert refused(client.post("/suggest", data={"q": "a", "s": "b", **PAIR}), 403) == message
+    settings = client.get("/frontend/settings").json()
+    assert settings["charLimit"] == 1000
+    assert not settings["suggestions"]
+    assert not settings["filesTranslation"]
+    assert settings["language"] == {
+        "source": {"code": "auto", "name": "Auto Detect"},
+        "target": {"code": "de", "name": "German"},
+    }
+
+
+def test_the_description_is_also_at_spec(client):
+    assert client.get("/spec").json() == client.get("/openapi.json").json()
 
 
 def test_health_is_exactly_ok(client):
@@ -213,14 +313,14 @@ def test_health_is_answered_while_a_long_translation_runs(serving):
 
 def test_an_unexpected_error_is_a_plain_500_and_the_log_has_no_text(serving, caplog):
     class Broken(EchoEngine):
-        def translate(self, segments):
+        def translate(self, segments, decoding):
             raise ValueError(f"cannot translate {segments}")
 
     with serving(Broken(), Settings()) as client:
-        assert refused(client.post("/translate", json={"q": "canary 4711", **PAIR}), 500) == "Internal server error"
+        assert refused(client.post("/translate", json={"q": "canary quetzal", **PAIR}), 500) == "Internal server error"
         assert client.get("/health").status_code == 200
     assert "unexpected error=ValueError at translate:" in caplog.text
-    assert "4711" not in caplog.text
+    assert "quetzal" not in caplog.text
 
 
 def test_the_student_translates_over_http(serving, endless_bundle_dir):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engines.echo import EchoEngine
-from service.segment import Segment, split, translate_lines, translate_texts
+from service.segment import Segment, sentences, split, translate_lines, translate_texts
 
 SPACES = " \t\n\r\u000b\u0085\u00a0\u2028\u3000\u200b\ufeff"
 
@@ -81,9 +81,9 @@ def test_texts_share_one_call_and_keep_their_order():
     calls = []
 
     class Recording(EchoEngine):
-        def translate(self, segments):
+        def translate(self, segments, decoding):
             calls.append(list(segments))
-            return [segment.upper() for segment in segments]
+            return super().translate([segment.upper() for segment in segments], decoding)
 
     assert translate_texts(Recording(), ["One. Two.", "", "\n", " three "]) == ["ONE. TWO.", "", "\n", " THREE "]
     assert calls == [["One.", "Two.", "three"]]
@@ -101,3 +101,10 @@ def test_lines_are_translated_as_they_come():
     assert next(stream) == "line 0\n"
     assert len(seen) < 200
     assert list(stream) == [f"line {number}\n" for number in range(1, 200)]
+
+
+def test_what_is_not_translated_goes_to_its_neighbour():
+    blank, one, two = Segment("\n", "", ""), Segment(" ", "one", "\n"), Segment("", "two", "")
+    assert sentences([blank, blank, one, blank, two]) == [Segment("\n\n ", "one", "\n\n"), two]
+    assert sentences([blank, blank]) == [Segment("\n", "", "\n")]
+    assert sentences([]) == []

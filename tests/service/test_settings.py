@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from mtkd.errors import UsageError
-from service.settings import Settings, available_cpus, cpu_quota, load_settings
+from service.engines.echo import EchoEngine
+from service.settings import Settings, available_cpus, cpu_quota, describe, load_settings, shown
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +49,92 @@ def test_an_unknown_variable_alone_is_refused(monkeypatch):
     monkeypatch.setenv("MTKD_QQQ", "5")
     with pytest.raises(UsageError, match=r"MTKD_QQQ: unknown setting \(there are MTKD_HOST"):
         load_settings()
+
+
+def test_variables_of_other_commands_are_none_of_the_services_business(monkeypatch):
+    for name in ("MTKD_CACHE", "MTKD_EVENTS", "MTKD_LOCKED"):
+        monkeypatch.setenv(name, "1")
+    assert load_settings().port == 8000
+
+
+def test_a_secret_can_be_a_file_and_only_a_secret(monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("hush\n")
+    monkeypatch.setenv("MTKD_METRICS_TOKEN_FILE", str(tmp_path / "token"))
+    settings = load_settings()
+    assert settings.metrics_token.get_secret_value() == "hush"
+    assert "hush" not in str(shown(settings)) + repr(settings)
+    monkeypatch.setenv("MTKD_METRICS_TOKEN", "other")
+    with pytest.raises(UsageError, match="MTKD_METRICS_TOKEN is set too"):
+        load_settings()
+    monkeypatch.delenv("MTKD_METRICS_TOKEN")
+    monkeypatch.setenv("MTKD_METRICS_TOKEN_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"MTKD_METRICS_TOKEN_FILE: cannot read .*nowhere: No such file"):
+        load_settings()
+    monkeypatch.delenv("MTKD_METRICS_TOKEN_FILE")
+    monkeypatch.setenv("MTKD_HOST_FILE", "x")
+    with pytest.raises(UsageError, match="MTKD_HOST_FILE: unknown setting"):
+        load_settings()
+
+
+def test_a_list_is_separated_by_commas_and_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.setenv("MTKD_CORS_ORIGINS", "https://a.example, https://b.example,")
+    assert load_settings().cors_origins == ("https://a.example", "https://b.example")
+    monkeypatch.setenv("MTKD_CORS_ORIGINS", "")
+    monkeypatch.setenv("MTKD_PORT", "")
+    assert (load_settings().cors_origins, load_settings().port) == ((), 8000)
+    assert load_settings(cors_origins="*").cors_origins == ("*",)
+
+
+def test_every_setting_explains_itself_on_one_line():
+    assert [setting.name for setting in describe()] == list(Settings.model_fields)
+    for setting in describe():
+        assert setting.help.endswith("."), setting.name
+        assert setting.variable == f"MTKD_{setting.name.upper()}"
+        assert setting.flag == f"--{setting.name.replace('_', '-')}"
+    kinds = {setting.name: (setting.values, setting.default, setting.is_switch) for setting in describe()}
+    assert kinds["log_format"] == ("text|json", "text", False)
+    assert kinds["trusted_proxies"] == ("", "", False)
+    assert kinds["threads"] == ("", "", False)
+
+
+def table_row(setting) -> str:
+    values = " (" + ", ".join(f"`{value}`" for value in setting.values.split("|")) + ")" if setting.values else ""
+    default = f"`{setting.default}`" if setting.default else ""
+    return f"| `{setting.variable}` | {default} | {setting.help}{values} |"
+
+
+def test_the_table_of_the_documentation_is_the_model():
+    page = (Path(__file__).parents[2] / "docs/service.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `MTKD_.*\|$", page, re.MULTILINE)
+    assert rows == [table_row(setting) for setting in describe()]
+
+
+def test_every_setting_is_a_flag_of_serve_and_a_flag_wins():
+    serve = [sys.executable, "-m", "mtkd", "serve"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200", "MTKD_PORT": "http"}
+    shown_help = subprocess.run([*serve, "--help"], capture_output=True, text=True, env=environment, check=True).stdout
+    assert all(f" {setting.flag} " in shown_help for setting in describe())
+    flags = ["--port", "70000", "--log-format", "xml"]
+    refused = subprocess.run([*serve, "x", *flags], capture_output=True, text=True, env=environment, check=False)
+    assert refused.returncode == 2
+    assert "port (MTKD_PORT): Input should be less than or equal to 65535" in refused.stderr
+    assert "log_format (MTKD_LOG_FORMAT): Input should be 'text' or 'json'" in refused.stderr
+
+
+def test_the_healthcheck_tells_whether_the_service_can_translate(serving):
+    def check(port: int) -> tuple[int, str]:
+        command = [sys.executable, "-m", "mtkd", "healthcheck"]
+        everywhere = {"MTKD_HOST": "0.0.0.0", "MTKD_PORT": str(port)}  # noqa: S104
+        environment = {"PYTHONPATH": str(Path(__file__).parents[2]), **everywhere}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return done.returncode, done.stdout.strip()
+
+    with serving(EchoEngine(), Settings()) as client:
+        port = client.base_url.port
+        assert check(port) == (0, "ready")
+    code, message = check(port)
+    assert code == 1
+    assert message.startswith(f"no answer from 127.0.0.1:{port}")
 
 
 def test_a_keyword_that_is_no_setting_is_refused():

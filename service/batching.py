@@ -1,0 +1,236 @@
+"""One queue in front of the engine: what several requests want becomes batches, and no request starves another.
+
+What it owns: admission, the order of work, the one thread that the engine runs in, what happens to abandoned work.
+What it must not know: texts, placeholders, HTTP.
+Why no delay: what queued while the engine was busy is the next batch, so batches grow with the load by themselves.
+Why fair queueing: each batch takes from the request that was given the fewest tokens so far, and a new one starts level
+with the others; so a sentence does not wait for the document that came before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import NamedTuple
+
+from service.engines.base import Decoding, Engine, Hypothesis
+
+logger = logging.getLogger(__name__)
+
+_SMOOTHING = 0.2
+"""Weight of the last batch in the measured speed."""
+
+
+class Busy(Exception):
+    """Too much waits already; `retry_after_s` is when that should be done."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"busy for {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class Batch(NamedTuple):
+    """What an observer is told of a call of the engine."""
+
+    segments: int
+    tokens: int
+    waited_s: float
+    """How long its oldest segment had queued."""
+    seconds: float
+
+
+class _Unit(NamedTuple):
+    """A segment that waits."""
+
+    job: Job
+    segment: str
+    tokens: int
+    decoding: Decoding
+    since: float
+    done: asyncio.Future[list[Hypothesis]]
+
+
+class Job:
+    """What one request has in the queue; `with batcher.admit(...) as job`, then `await job.decode(...)` as wanted."""
+
+    def __init__(self, batcher: Batcher, engine: Engine, tokens: int) -> None:
+        self.engine = engine
+        self.waiting: deque[_Unit] = deque()
+        self.expected = tokens
+        """Tokens that it is still believed to bring."""
+        self.served = 0.0
+        """Its place in the order: tokens given to it, from where the others stood when it came."""
+        self.queued = False
+        self.decoding_s = 0.0
+        """How long its segments were in the engine; the rest of its time it waited."""
+        self._batcher = batcher
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever still waits never reaches the engine."""
+        self._batcher.drop(self)
+
+    async def decode(self, segment: str, decoding: Decoding) -> list[Hypothesis]:
+        """The segment's hypotheses.
+
+        Raises:
+            Exception: what the engine raised at this segment; other segments of the batch do not suffer.
+        """
+        done: asyncio.Future[list[Hypothesis]] = asyncio.get_running_loop().create_future()
+        unit = _Unit(self, segment, self.engine.tokens(segment), decoding, time.monotonic(), done)
+        self._batcher.put(unit)
+        return await done
+
+
+class Batcher:
+    """Runs engines, one batch at a time. All methods belong to one event loop, which it needs no start or end in.
+
+    Up to `max_batch_tokens` go into a batch (a single longer segment goes alone). A request is admitted if at most
+    `max_queue_tokens` would be served before it is done. `observe` is told of every batch.
+    """
+
+    def __init__(
+        self, *, max_batch_tokens: int, max_queue_tokens: int, observe: Callable[[Batch], None] = lambda batch: None
+    ) -> None:
+        self._max_batch = max_batch_tokens
+        self._max_queue = max_queue_tokens
+        self._observe = observe
+        self._jobs: set[Job] = set()
+        self._queue: list[tuple[float, int, Job]] = []
+        self._order = count()
+        self._level = 0.0
+        self._tokens_per_s: float | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    @property
+    def waiting(self) -> int:
+        """Segments in the queue."""
+        return sum(len(job.waiting) for job in self._jobs)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request as large as all that are there together would be refused."""
+        return sum(job.expected for job in self._jobs) > self._max_queue
+
+    def admit(self, engine: Engine, tokens: int) -> Job:
+        """A place for a request of so many tokens.
+
+        Raises:
+            Busy: too much would be served before it.
+        """
+        # While it is served, each other request gets as many tokens as it does, or fewer if it wants no more.
+        before = sum(min(job.expected, tokens) for job in self._jobs)
+        if before > self._max_queue:
+            raise Busy(max(1, math.ceil(before / self._tokens_per_s)) if self._tokens_per_s else 1)
+        job = Job(self, engine, tokens)
+        self._jobs.add(job)
+        return job
+
+    def put(self, unit: _Unit) -> None:
+        """Queue a segment of an admitted request."""
+        job = unit.job
+        job.waiting.append(unit)
+        if not job.queued:
+            job.served = max(job.served, self._level)
+            self._enqueue(job)
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    def drop(self, job: Job) -> None:
+        """Forget a request and what it has in the queue."""
+        self._jobs.discard(job)
+        for unit in job.waiting:
+            unit.done.cancel()
+        job.waiting.clear()
+
+    def _enqueue(self, job: Job) -> None:
+        job.queued = True
+        heapq.heappush(self._queue, (job.served, next(self._order), job))
+
+    async def _drain(self) -> None:
+        """Serve until nothing waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                # Handlers that the last batch woke get to queue their next segment first.
+                await asyncio.sleep(0)
+                engine, units = self._next_batch()
+                if engine is None:
+                    return
+                started = time.monotonic()
+                answers = await loop.run_in_executor(self._thread, _translate, engine, units)
+                for unit, answer in zip(units, answers, strict=True):
+                    unit.job.expected = max(0, unit.job.expected - unit.tokens)
+                    if unit.done.done():
+                        continue
+                    if isinstance(answer, Exception):
+                        unit.done.set_exception(answer)
+                    else:
+                        unit.done.set_result(answer)
+                self._measure(units, started)
+        finally:
+            self._draining = None
+
+    def _next_batch(self) -> tuple[Engine | None, list[_Unit]]:
+        """The next units by turns, as many as the budget allows, all of one engine and one decoding."""
+        engine: Engine | None = None
+        units: list[_Unit] = []
+        room, others = self._max_batch, []
+        while self._queue:
+            _, _, job = heapq.heappop(self._queue)
+            job.queued = False
+            while job.waiting and job.waiting[0].done.done():
+                job.waiting.popleft()
+            if not job.waiting:
+                continue
+            unit = job.waiting[0]
+            if units and (job.engine is not engine or unit.decoding != units[0].decoding):
+                others.append(job)
+                continue
+            if units and unit.tokens > room:
+                others.append(job)
+                break
+            engine = job.engine
+            units.append(job.waiting.popleft())
+            room -= unit.tokens
+            self._level = job.served
+            job.served += unit.tokens
+            if job.waiting:
+                self._enqueue(job)
+        for job in others:
+            self._enqueue(job)
+        return engine, units
+
+    def _measure(self, units: Sequence[_Unit], started: float) -> None:
+        seconds = time.monotonic() - started
+        tokens = sum(unit.tokens for unit in units)
+        speed = tokens / max(seconds, 1e-6)
+        before = speed if self._tokens_per_s is None else self._tokens_per_s
+        self._tokens_per_s = before + _SMOOTHING * (speed - before)
+        for job in {unit.job for unit in units}:
+            job.decoding_s += seconds
+        self._observe(Batch(len(units), tokens, started - min(unit.since for unit in units), seconds))
+
+
+def _translate(engine: Engine, units: Sequence[_Unit]) -> list[list[Hypothesis] | Exception]:
+    """An answer or an error a unit, in the engine's thread. What fails is halved until the bad ones are alone."""
+    try:
+        translated = engine.translate([unit.segment for unit in units], units[0].decoding)
+        assert len(translated) == len(units)
+    except Exception as error:
+        if len(units) == 1:
+            return [error]
+        logger.warning("a batch of %d segments failed (%s); its halves are tried", len(units), type(error).__name__)
+        middle = len(units) // 2
+        return [*_translate(engine, units[:middle]), *_translate(engine, units[middle:])]
+    return list(translated)
