@@ -36,7 +36,7 @@ from service.settings import PREFIX, Settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-DOCUMENTS += [f"docs/{name}.md" for name in ("recipe", "corpora", "dependencies")]
+DOCUMENTS += [f"docs/{name}.md" for name in ("recipe", "corpora", "dependencies", "service")]
 PAIRS = "".join(f"sentence {i} of the source\tSatz {i} des Zieltexts\n" for i in range(50))
 
 
@@ -168,7 +168,10 @@ def test_named_tables_are_where_the_document_says(document: str) -> None:
 
 
 def test_named_settings_of_the_service_are_all_there_are() -> None:
-    assert set(re.findall(rf"\b({PREFIX}[A-Z_]+)\b", README)) == {PREFIX + key.upper() for key in Settings.model_fields}
+    # Their rows are held by tests/service/test_settings.py.
+    named = set(re.findall(rf"\b({PREFIX}[A-Z_]+)\b", read("docs/service.md")))
+    secret = {f"{PREFIX}METRICS_TOKEN_FILE"}
+    assert named == {PREFIX + key.upper() for key in Settings.model_fields} | secret
 
 
 def test_recipe_reference_has_every_key_and_its_default() -> None:
@@ -204,7 +207,9 @@ def test_every_dependency_is_explained_with_its_version() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
     wanted = [*project["dependencies"], *(name for of in project["optional-dependencies"].values() for name in of)]
     names = {re.split(r"[\[><=]", name)[0].lower() for name in wanted}
-    pins = dict(line.lower().split("==") for line in read("constraints.txt").split("\n") if "==" in line)
+    pins = dict(
+        line.lower().replace("_", "-").split("==") for line in read("constraints.txt").split("\n") if "==" in line
+    )
     pins["fairseq-fixed"] = re.search(r"fairseq-fixed==([\w.]+)", read("Makefile"))[1]
     pins["swagger-ui-dist"] = re.search(r"`swagger-ui-dist` ([\d.]+)", read("service/web/swagger-ui/README.md"))[1]
     shown = {cells[0].lower(): cells[1] for cells in rows("docs/dependencies.md") if len(cells) == 5}
