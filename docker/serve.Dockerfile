@@ -45,7 +45,7 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/languages', timeout=2)"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
+    CMD ["mtkd", "healthcheck"]
 ENTRYPOINT ["mtkd"]
 CMD ["serve", "/models"]
