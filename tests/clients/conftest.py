@@ -13,13 +13,17 @@ import pytest
 from tests.service.conftest import ServerProcess, write_bundle
 
 SERVE_BUNDLE = "import sys, pathlib; from service import server, settings; "
-SERVE_BUNDLE += "server.serve(pathlib.Path(sys.argv[1]), settings.load_settings())"
+SERVE_BUNDLE += "server.serve(pathlib.Path(sys.argv[1]), settings.load_settings(data=sys.argv[2]))"
 
 
 @pytest.fixture(scope="session")
 def student_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the tiny bundle, whose model has random weights and so says something else for every text."""
-    server = ServerProcess(SERVE_BUNDLE, str(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")))
+    """A server of the tiny bundle, whose model has random weights and so says something else for every text.
+
+    It has a state folder, since without one nothing is counted.
+    """
+    bundle = write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    server = ServerProcess(SERVE_BUNDLE, str(bundle), str(tmp_path_factory.mktemp("data")))
     yield server.url
     server.process.terminate()
     assert server.wait() == 0
