@@ -82,7 +82,9 @@ def test_the_start_is_logged_with_all_settings_and_no_text_ever_is(start_server,
     assert "4711" not in server.log
 
 
-def test_sighup_serves_the_bundle_that_the_link_points_to_by_then(start_server, bundle_dir, tmp_path):
+def test_sighup_serves_the_bundle_that_the_link_points_to_by_then_and_no_request_notices(
+    start_server, bundle_dir, tmp_path
+):
     shutil.copytree(bundle_dir, tmp_path / "new")
     (tmp_path / "new" / "note.txt").write_text("another", encoding="utf-8")
     manifest = json.loads((tmp_path / "new" / MANIFEST).read_text(encoding="utf-8"))
@@ -91,8 +93,23 @@ def test_sighup_serves_the_bundle_that_the_link_points_to_by_then(start_server, 
     link = tmp_path / "current"
     link.symlink_to(bundle_dir)
     server = start_server(SERVE, str(link))
-    with httpx2.Client(base_url=server.url) as client:
+    everybody_asks, swapped = threading.Barrier(5), threading.Event()
+
+    def keep_asking(number: int) -> list[str]:
+        digests = []
+        with httpx2.Client(base_url=server.url, timeout=20) as asking:
+            while not swapped.is_set():
+                text = f"The printer {'x' * len(digests)} {'y' * number}"
+                digests.append(asking.post("/v1/translate", json={"texts": [text]}).raise_for_status().json()["model"])
+                if len(digests) == 1:
+                    everybody_asks.wait(20)
+                time.sleep(0.02)
+        return digests
+
+    with httpx2.Client(base_url=server.url) as client, ThreadPoolExecutor(4) as pool:
         before = client.get("/v1/model").json()
+        clients = [pool.submit(keep_asking, number) for number in range(4)]
+        everybody_asks.wait(20)
         server.process.send_signal(signal.SIGHUP)
         server.wait_for(f"model not swapped: {before['digest']} serves already")
         for target, line in ((tmp_path, "model not swapped: .*not a bundle"), (tmp_path / "new", "model swapped")):
@@ -103,8 +120,13 @@ def test_sighup_serves_the_bundle_that_the_link_points_to_by_then(start_server, 
         after = client.get("/v1/model").json()
         assert (before["manifest"]["name"], after["manifest"]["name"]) == ("tiny", "new")
         assert before["digest"] != after["digest"]
-        assert client.post("/translate", json={"q": "The printer", **PAIR}).status_code == 200
         assert f'digest="{after["digest"]}"' in client.get("/metrics").text
+        time.sleep(0.5)
+        swapped.set()
+        for digests in (asked.result(20) for asked in clients):
+            old = digests.count(before["digest"])
+            assert 0 < old < len(digests)
+            assert digests == [before["digest"]] * old + [after["digest"]] * (len(digests) - old)
     server.process.send_signal(signal.SIGTERM)
     assert server.wait() == 0
 
