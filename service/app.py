@@ -31,8 +31,11 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        access.close()
+        await worker.translator.warm_up()
+        try:
+            yield
+        finally:
+            access.close()
 
     app = FastAPI(
         lifespan=lifespan,

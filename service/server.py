@@ -28,7 +28,7 @@ from service.app import create_app
 from service.deps import Worker
 from service.engines.base import Engine
 from service.errors import error_body
-from service.models import loader
+from service.models import check, loader
 from service.protocol import bounded
 from service.settings import Settings, shown
 
@@ -45,8 +45,13 @@ def serve(bundle: Path, settings: Settings) -> None:
         BundleError: the bundle is incomplete, altered or cannot be loaded; nothing was translated.
         UsageError: the address is taken or not ours.
     """
-    load = loader("ctranslate2", settings)
-    run_when_loaded(lambda: load(bundle), settings, bundle=bundle)
+
+    def load() -> Engine:
+        engine = loader("ctranslate2", settings)(bundle)
+        check(engine)
+        return engine
+
+    run_when_loaded(load, settings, bundle=bundle)
 
 
 def run(engine: Engine, settings: Settings) -> None:

@@ -58,7 +58,11 @@ class Translator:
         self._deadline_s = settings.deadline_s
         self._max_alternatives = settings.max_alternatives
         self._spent = spent
-        self._warm = False
+
+    async def warm_up(self) -> None:
+        """Do now, in a thread, what the first long translation would wait for."""
+        engine = self.models.current
+        await to_thread.run_sync(warm, (engine.source_lang, engine.target_lang))
 
     async def translate(self, texts: Sequence[str], options: Options) -> list[Translation]:
         """One translation a text, in order. Cancelled, it leaves nothing in the queue.
@@ -99,9 +103,6 @@ class Translator:
 
     async def _split(self, engine: Engine, texts: Sequence[str]) -> list[list[Segment]]:
         """The segments of each text."""
-        if not self._warm:
-            await to_thread.run_sync(warm, (engine.source_lang, engine.target_lang))
-            self._warm = True
         if sum(map(len, texts)) > _LONG_CHARS:
             return await to_thread.run_sync(_split, engine, texts)
         return _split(engine, texts)
