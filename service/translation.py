@@ -19,8 +19,6 @@ class Options:
 
     alternatives: int = 0
     """Other translations wanted; the settings' `max_alternatives` is the most that are given."""
-    beam: int | None = None
-    """None: the model's."""
 
 
 class Alternative(NamedTuple):

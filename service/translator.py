@@ -24,7 +24,6 @@ from service.segment import Segment, sentences, split
 from service.settings import Settings
 from service.translation import Alternative, Options, StreamedSegment, TranslatedSegment, Translation, assemble, union
 
-MAX_BEAM = 32
 _RETRY_NO_REPEAT = 3
 _LONG_CHARS = 2_000
 """Texts of more are cut into segments in a thread, since that takes milliseconds."""
@@ -110,7 +109,7 @@ class Translator:
     def _decoding(self, engine: Engine, options: Options) -> Decoding:
         usual = engine.decoding
         n_best = 1 + min(options.alternatives, self._max_alternatives)
-        return replace(usual, beam=max(n_best, min(options.beam or usual.beam, MAX_BEAM)), n_best=n_best)
+        return replace(usual, beam=max(n_best, usual.beam), n_best=n_best)
 
     def _remembered(
         self, engine: Engine, decoding: Decoding, split_texts: Iterable[Iterable[Segment]]

@@ -134,8 +134,8 @@ def test_alternatives_are_given_by_segment_and_for_the_text():
 
 def test_the_cost_of_a_request_is_capped():
     engine = Scripted()
-    translated(engine, "One", Options(alternatives=10_000, beam=10_000), max_alternatives=4)
-    assert engine.asked[0][1] == Decoding(beam=32, n_best=5)
+    translated(engine, "One", Options(alternatives=10_000), max_alternatives=4)
+    assert engine.asked[0][1] == Decoding(beam=5, n_best=5)
 
 
 def test_a_segment_is_remembered_for_the_same_options_only():
@@ -143,12 +143,12 @@ def test_a_segment_is_remembered_for_the_same_options_only():
     worker = worker_of(engine)
 
     async def scenario():
-        for options in (Options(), Options(), Options(beam=2), Options(alternatives=1)):
+        for options in (Options(), Options(), Options(alternatives=1)):
             assert (await worker.translate_full(["One. Two."], options))[0].text == "<One.> <Two.>"
 
     asyncio.run(scenario())
-    assert len(engine.asked) == 6
-    assert (worker.translator.cache.hits, worker.translator.cache.misses) == (2, 6)
+    assert len(engine.asked) == 4
+    assert (worker.translator.cache.hits, worker.translator.cache.misses) == (2, 4)
 
 
 def test_no_texts_and_empty_texts_need_no_engine():
