@@ -3,68 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import threading
-import time
 from contextlib import closing, contextmanager
-from pathlib import Path
 
-import httpx2
 import pytest
-from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from mtkd.errors import UsageError
-from service.access import Access, Accounting, admit, get_access, identify
-from service.errors import UnexpectedErrors, add_error_handlers
-from service.forms import read_values
+from service.access import Access
 from service.keys import KeyStore
 from service.refusals import DIALECTS
 from service.settings import Settings
+from tests.service.access_app import PATHS, bearer, charged, make_app
 
-ROOT = Path(__file__).parents[2]
-PATHS = {
-    "libretranslate": "/translate",
-    "deepl": "/v2/translate",
-    "google": "/language/translate/v2",
-    "native": "/v1/translate",
-}
 STRANGER = "mtkd_" + "A" * 43
 CANARY = "Kanarienvogel"
-
-
-def make_app(settings: Settings) -> FastAPI:
-    """What `create_app` must do, and a route that does what each must."""
-    access = Access(settings)
-    app = FastAPI()
-    app.state.access = access
-
-    async def translate(request: Request) -> dict[str, str]:
-        values = {name: given[0] for name, given in (await read_values(request)).items()}
-        await admit(request, characters=len(values["q"]), texts=1)
-        if values["q"] == "bad":
-            raise HTTPException(400, "bad")
-        if values["q"] == "boom":
-            raise RuntimeError("boom")
-        return {"text": values["q"]}
-
-    async def usage(request: Request) -> dict[str, int | None]:
-        used = get_access(request).used(await identify(request))
-        return {"character_count": used.characters, "character_limit": used.characters_per_month}
-
-    for path in PATHS.values():
-        app.add_api_route(path, translate, methods=["POST"])
-    app.add_api_route("/v2/usage", usage)
-    add_error_handlers(app)
-    app.add_middleware(Accounting, access=access)
-    app.add_middleware(UnexpectedErrors)
-    return app
 
 
 @contextmanager
@@ -78,17 +31,6 @@ def client_of(settings: Settings, address="192.0.2.1"):
 def keys(tmp_path):
     with closing(KeyStore(tmp_path)) as store:
         yield store
-
-
-def charged(folder) -> dict[str, tuple[int, int]]:
-    """Requests and characters, by client."""
-    with closing(sqlite3.connect(folder / "usage.db")) as connection:
-        rows = connection.execute("SELECT client, requests, characters FROM usage").fetchall()
-    return {client: (requests, characters) for client, requests, characters in rows}
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 def test_without_a_state_folder_everyone_may_ask_and_the_log_says_so(caplog):
@@ -273,74 +215,3 @@ def test_an_identity_shows_no_key_and_no_address(tmp_path, keys):
     assert key[13:] not in repr(holder)
     assert "192.0.2" not in repr(nobody) + nobody.rate_id
     assert "rate_id" not in repr(nobody)
-
-
-SERVER = """
-import pathlib, socket, sys
-import uvicorn
-sys.path.insert(0, str(pathlib.Path(sys.argv[1]).parent))
-from test_access import make_app
-from service.settings import Settings
-app = make_app(Settings(data=pathlib.Path(sys.argv[3])))
-listener = socket.socket(fileno=int(sys.argv[2]))
-uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
-"""
-
-
-@contextmanager
-def server_process(folder):
-    """A process that serves `make_app`, and its address: the socket is ours, so it may be asked at once."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, "-c", SERVER, __file__, str(listener.fileno()), str(folder)]
-        process = subprocess.Popen(command, pass_fds=[listener.fileno()], env=environment)
-        port = listener.getsockname()[1]
-    try:
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_killed_server_has_counted_every_request_that_it_answered(tmp_path):
-    answered, asking = [], 4
-
-    def ask(url):
-        with httpx2.Client(base_url=url, timeout=20) as client:
-            while True:
-                try:
-                    answered.append(client.post("/v1/translate", json={"q": "abc"}).status_code)
-                except httpx2.TransportError:
-                    return
-
-    with server_process(tmp_path) as (process, url):
-        assert httpx2.post(f"{url}/v1/translate", json={"q": "abc"}, timeout=20).status_code == 200
-        threads = [threading.Thread(target=ask, args=[url]) for _ in range(asking)]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + 20
-        while len(answered) < 50 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        for thread in threads:
-            thread.join(20)
-    requests, characters = charged(tmp_path)[""]
-    assert len(answered) >= 50
-    assert set(answered) == {200}
-    assert 1 + len(answered) <= requests <= 1 + len(answered) + asking
-    assert characters == 3 * requests
-
-
-def test_a_key_that_another_process_adds_or_revokes_takes_effect_in_a_running_server(tmp_path):
-    def keys_command(*arguments):
-        environment = {**os.environ, "MTKD_DATA": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "mtkd", "keys", *arguments]
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-    with server_process(tmp_path) as (_, url), httpx2.Client(base_url=url, timeout=20) as client:
-        client.post("/translate", json={"q": "a"})
-        key = keys_command("add", "weblate").strip()
-        assert client.post("/translate", json={"q": "abc"}, headers=bearer(key)).status_code == 200
-        keys_command("revoke", "weblate")
-        assert client.post("/translate", json={"q": "abc"}, headers=bearer(key)).status_code == 403
-    assert charged(tmp_path) == {"": (1, 1), "weblate": (1, 3)}
