@@ -1,4 +1,4 @@
-"""`mtkd bench`: what distillation costs beside ordinary fairseq training.
+"""`mtkd bench`: what distillation costs beside ordinary fairseq training, and the service beside the bare model.
 
 What it owns: the sub-commands' arguments and tables. What it must not know: how anything is measured.
 """
@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from mtkd import cli_bench_serve
 from mtkd.errors import UsageError
 from mtkd.presets import PRESETS
 
-app = typer.Typer(no_args_is_help=True, help="Measure what distillation costs beside ordinary fairseq training.")
+app = typer.Typer(no_args_is_help=True, help="Measure what distillation and serving cost.")
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
@@ -92,6 +93,9 @@ def capture(
 
     sizes = {"preset": preset, "vocab": vocab, "tokens": tokens, "top_k": top_k}
     _measure(benchmarks.capture, sizes, rounds=rounds, device=device, output=output)
+
+
+app.command()(cli_bench_serve.serve)
 
 
 def _measure(
