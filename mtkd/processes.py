@@ -1,6 +1,6 @@
 """Processes that do not outlive the one that started them, and the cores there are.
 
-What it owns: dying with the parent, ending a process group, counting cores, thread settings.
+What it owns: dying with the parent, ending a process group, counting and naming cores, thread settings.
 What it must not know: recipes, steps, Snakemake.
 Why: `kill -9` on `mtkd run` must not leave a training behind that writes where the next run writes.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def available_cores() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it, or its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def thread_environment(threads: int) -> dict[str, str]:

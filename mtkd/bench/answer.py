@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from mtkd.bench.alternate import ROUND
+from mtkd.processes import cpu_name
 
 LEAST_S = 0.2
 """A round repeats work that is quicker, until it took so long, and answers with the mean."""
@@ -88,14 +89,6 @@ def peak_bytes(device: str) -> int:
     """The most memory ever held: the process's on the CPU, tensors' on a GPU."""
     # Not ru_maxrss: that one starts at what the parent held when it forked.
     return int(torch.cuda.max_memory_allocated()) if device == "cuda" else _status("VmHWM")
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return os.uname().machine
 
 
 def _status(key: str) -> int:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +26,7 @@ from mtkd.corpus.subword import DICTIONARY
 from mtkd.corpus.textfile import read_lines
 from mtkd.errors import UsageError
 from mtkd.pipeline import open_workspace
-from mtkd.processes import available_cores
+from mtkd.processes import available_cores, cpu_name
 from mtkd.recipe_file import load_recipe
 from mtkd.steps.files import BUNDLE, STOCK
 from mtkd.workspace import write_json
@@ -246,9 +244,8 @@ def serve(
 
 
 def _machine() -> Figures:
-    cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     versions = {name: version(name) for name in VERSIONED}
-    return {"cores": available_cores(), "device": cpu[1] if cpu else platform.machine(), "versions": versions}
+    return {"cores": available_cores(), "device": cpu_name(), "versions": versions}
 
 
 def _serve(bundle: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mtkd import train
@@ -15,6 +14,7 @@ from mtkd.corpus.textfile import write_json
 from mtkd.corpus.transfer import COUNTS
 from mtkd.evaluation import EvaluationInputs, teacher_gap
 from mtkd.evaluation import evaluate as evaluate_systems
+from mtkd.processes import cpu_name
 from mtkd.recipe_file import resolved
 from mtkd.report import ReportInputs, write_report
 from mtkd.steps.files import BUNDLE, CAPTURED, DECODED, GAP, RESULTS, SWEEP, read_hypotheses, read_json, read_references
@@ -109,14 +109,8 @@ def _steps(context: StepContext) -> list[dict[str, Any]]:
 
 
 def _environment(versions: dict[str, str]) -> dict[str, Any]:
-    cpu = [line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")]
     return versions | {
         "python": platform.python_version(),
-        "machine": f"{cpu[0] if cpu else platform.processor()}, {os.cpu_count()} cores",
+        "machine": f"{cpu_name()}, {os.cpu_count()} cores",
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
