@@ -127,8 +127,11 @@ class Worker:
             await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-def get_worker(request: Request) -> Worker:
-    """The worker that `create_app` put into this app, for this request: its body must have been read."""
+async def get_worker(request: Request) -> Worker:
+    """The worker that `create_app` put into this app, for this request: its body must have been read.
+
+    Asynchronous, because FastAPI calls a plain function in a thread.
+    """
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
