@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 CORES ?= $(shell nproc)
 
-.PHONY: help demo test test-clients docker-test prove lint format check-readme lock clean
+.PHONY: help demo test test-clients docker-test prove experiment-full lint format check-readme lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ docker-test: $(VENV)/dev.stamp  ## build both images, train in one, serve from t
 	@docker info >/dev/null 2>&1 || which dockerd docker-compose debootstrap >/dev/null \
 		|| apt-get install --yes --no-install-recommends docker.io docker-compose debootstrap
 	$(BIN)/python -m pytest tests/docker -m 'docker or not docker' -s
+
+experiment-full: $(VENV)/run.stamp  ## the large grid of data_recipes/experiment_en_de, for a GPU; continues where it stopped
+	$(BIN)/mtkd experiment data_recipes/experiment_en_de/full.yaml --cores $(CORES)
 
 # Exactly one torch: it goes in first, then fairseq is built against it without its own dependency list, which names
 # torchaudio (never imported by translation) and would fetch a second torch.

@@ -23,7 +23,7 @@ from mtkd.errors import CorpusError, UsageError
 from mtkd.graph import TRAININGS, Node, Plan
 from mtkd.presets import PRESETS
 from mtkd.recipe import Recipe, Training
-from mtkd.recipe_text import GENERAL, Domain
+from mtkd.recipe_text import Domain
 from mtkd.workspace import Workspace
 
 BYTES_PER_TOKEN = 4
@@ -80,11 +80,11 @@ def disk_bytes(node: Node, recipe: Recipe) -> int:
             size = sum(text.values())
         case "binarize":
             size = 3 * sum(text.values())
-        case "generic" | "teacher" | "mixed" | "student":
+        case step if step in TRAININGS:
             kept = max(KEPT_CHECKPOINTS, node.slice["training"]["average_checkpoints"])
             # The last, the best and the final one come on top of those that are kept.
             size = (kept + 3) * ADAM_BYTES * _parameters(node.slice["preset"], recipe)
-        case "transfer":
+        case "transfer" | "translate":
             size = 3 * text[node.slice["domain"]] + 8 * _parameters(recipe.model.teacher, recipe)
         case "capture":
             a_token = _store_bytes(node.slice["top_k"], len(node.slice["temperatures"]), recipe.subword.vocab_size)
@@ -172,10 +172,7 @@ def _check_corpora(recipe: Recipe, folder: Path, found: Findings) -> None:
 
 def _one_group_each(recipe: Recipe) -> Iterable[Recipe]:
     for name, group in recipe.corpora_groups().items():
-        if name == GENERAL:
-            yield recipe.model_copy(update={"domains": {}})
-        else:
-            yield recipe.model_copy(update={"domains": {name: group}, "general": None})
+        yield recipe.with_groups({name: group})
 
 
 def _cleaning_problems(recipe: Recipe, folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from mtkd import __version__, cli_bench, cli_corpora, cli_keys, cli_serve, cli_store
+from mtkd import __version__, cli_bench, cli_corpora, cli_experiment, cli_keys, cli_serve, cli_store
 from mtkd.errors import MtkdError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_keys.app, name="keys")
 app.command()(cli_corpora.init)
 app.command()(cli_corpora.lock)
+app.command()(cli_experiment.experiment)
 # A file has no width: wide enough that no cell is cut.
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 

@@ -47,6 +47,10 @@ class TrainingJob:
     """Corpus -> checkpoint -> weight, of teachers that are run beside the student instead of read from a store."""
     transfer: Mapping[str, Path] = field(default_factory=dict)
     """Domain -> binarised text without references."""
+    translations: Mapping[str, Path] = field(default_factory=dict)
+    """Domain -> its binarised train text with the teacher's translations in place of the references."""
+    tagged: bool = False
+    """Whether every source begins with its domain's symbol."""
 
 
 def train(recipe: Recipe, job: TrainingJob) -> list[str]:
@@ -77,6 +81,10 @@ def train(recipe: Recipe, job: TrainingJob) -> list[str]:
         args += ["--sampling-temperature", str(recipe.sampling.temperature)]
         if recipe.sampling.loss_weights:
             args += ["--loss-weights", json.dumps(recipe.sampling.loss_weights)]
+    if job.tagged:
+        args += ["--tag-domains"]
+    if job.translations:
+        args += ["--translations", _paths(job.translations)]
     if job.distill is not None:
         args += _distillation(job, job.distill)
     args += ["--seed", str(recipe.seed), "--num-workers", "0"]

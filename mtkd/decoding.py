@@ -49,17 +49,17 @@ class Decoder:
         pieces: list[list[str]] = self.subword.encode(list(lines), out_type=str)
         return pieces
 
-    def translate(self, lines: Sequence[str], beam: Beam) -> list[str]:
-        """The best hypothesis of each line, as text."""
-        return [hypothesis.text for hypothesis in self.hypotheses(lines, beam)]
+    def translate(self, lines: Sequence[str], beam: Beam, *, tag: str | None = None) -> list[str]:
+        """The best hypothesis of each line, as text; `tag` as for `hypotheses`."""
+        return [hypothesis.text for hypothesis in self.hypotheses(lines, beam, tag=tag)]
 
-    def hypotheses(self, lines: Sequence[str], beam: Beam) -> list[Hypothesis]:
-        """The best hypothesis of each line.
+    def hypotheses(self, lines: Sequence[str], beam: Beam, *, tag: str | None = None) -> list[Hypothesis]:
+        """The best hypothesis of each line, each source beginning with the piece `tag` where one is given.
 
         It ends at twice the length of the chunk's longest source and some pieces more: a model that loops would
         otherwise decode to the last position, and an early model loops on most sentences.
         """
-        sources = self.pieces(lines)
+        sources = [([tag] if tag else []) + pieces for pieces in self.pieces(lines)]
         found = [Hypothesis("", False)] * len(sources)
         order = sorted(range(len(sources)), key=lambda line: len(sources[line]))
         for start in range(0, len(order), CHUNK):

@@ -20,6 +20,7 @@ from mtkd.presets import PRESETS
 from mtkd.recipe import Recipe
 from mtkd.recipe_text import TRANSFER, Corpus
 from mtkd.steps.files import DATA
+from mtkd.systems import text_node
 from mtkd.workspace import Workspace
 
 _INDEX_MAGIC = b"MMIDIDX\x00\x00" + (1).to_bytes(8, "little")
@@ -106,7 +107,7 @@ def target_lengths(index: Path) -> list[int]:
 
 def _of_capture(recipe: Recipe, workspace: Workspace, node: Node, done: set[str], flops: float) -> CorpusEstimate:
     corpus, domain = node.slice["corpus"], node.slice["domain"]
-    binarized = "binarize" if corpus == domain else f"transfer.{domain}"
+    binarized = text_node(corpus)
     if binarized in done:
         pair = recipe.languages
         folder = workspace.dir(binarized) / DATA / corpus

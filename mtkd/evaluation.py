@@ -1,10 +1,12 @@
 """Hypotheses and references in, scores and what may be claimed from them out.
 
-What it owns: the comparison of systems (each against mixed fine-tuning, the share of the gap closed) and the shape
-of the results. What it must not know: files, torch, fairseq, plots; how one score is computed: `scoring.py`.
+What it owns: the comparison of systems (each against mixed fine-tuning, the student against each, the share of the
+gap closed) and the shape of the results. What it must not know: files, torch, fairseq, plots; how one score is computed
+(`scoring.py`), how a family of tests is corrected (`comparisons.py`).
 
-Test sets are the domains and, where it has hypotheses, the general text. Models are `generic`, `mixed`, `student` and
-`teacher.<domain>`; the system `teachers` answers each domain with its own teacher, which is routing by an oracle.
+Test sets are the domains and whatever else has references: the general text, fields that nobody trained on. Models are
+called as their systems are, but for `teacher.<domain>`: the system `teachers` answers each domain with its own teacher,
+which is routing by an oracle; `routing` asks a classifier.
 """
 
 from __future__ import annotations
@@ -13,13 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from mtkd.comparisons import ALPHA, TOGETHER, Bootstrap, Tests, tests_against, tests_of
 from mtkd.errors import MtkdError
-from mtkd.scoring import METRICS, Score, check_lengths, holm, macro, paired_bootstrap, score
+from mtkd.scoring import METRICS, Score, check_lengths, macro, paired_bootstrap, resampled_scores, score
 
 BASELINE = "mixed"
 """The system that the others are tested against: mixed fine-tuning, the strongest simple single model."""
-TEACHERS = "teachers"
-ALPHA = 0.05
+TEACHERS, STUDENT = "teachers", "student"
 WORTH_IT = 0.5
 """BLEU that a teacher must be ahead of mixed fine-tuning on dev before distilling it is likely to show."""
 
@@ -46,8 +51,10 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
     `scores` metric -> system -> test set -> score; `macro` metric -> system -> unweighted mean of the domains' scores;
     `heatmap` metric -> model -> test set -> score, so a teacher is seen off its domain; `significance` metric ->
     system -> test set -> {"difference", "p_value", "p_holm", "significant", "signature"} against `mixed`; `pooled`
-    metric -> system -> the same on the sentences of all domains together; `gap_closed` metric -> {"value", "reason"}.
-    Holm's correction is over all comparisons of one metric, the pooled ones included.
+    metric -> system -> the same on the sentences of all domains together; `student_against` metric -> every other
+    system -> test set, or TOGETHER -> the same for student less system; `gap_closed` metric -> see `gap_closed`.
+    Holm's correction is over all comparisons of one metric with `mixed`, the pooled ones included, and over all of the
+    student's.
 
     Raises:
         MtkdError: hypotheses that are missing, or not as many as there are references.
@@ -73,7 +80,10 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
         }
         for metric, of in scores.items()
     }
-    significance, pooled = _comparisons(inputs, outputs)
+    test = partial(paired_bootstrap, target_lang=inputs.target_lang, seed=inputs.seed, resamples=inputs.resamples)
+    significance, pooled = _against_baseline(inputs, outputs, test)
+    others = {system: of for system, of in outputs.items() if system != STUDENT}
+    resampled = _resampled_macro(inputs, outputs)
     return {
         "target_lang": inputs.target_lang,
         "domains": list(inputs.domains),
@@ -88,24 +98,47 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
         "heatmap": heatmap,
         "significance": significance,
         "pooled": pooled,
-        "gap_closed": {metric: gap_closed(means[metric], pooled.get(metric, {})) for metric in METRICS},
+        "student_against": tests_of(outputs[STUDENT], others, inputs.references, inputs.domains, test),
+        "gap_closed": {
+            metric: gap_closed(means[metric], pooled.get(metric, {}), resampled.get(metric)) for metric in METRICS
+        },
     }
 
 
-def gap_closed(means: dict[str, Score], pooled: dict[str, Score]) -> dict[str, Any]:
-    """(student - mixed) / (teachers - mixed) on macro averages, as {"value": float | None, "reason": str | None}.
+def gap_closed(
+    means: dict[str, Score], pooled: dict[str, Score], resampled: dict[str, npt.NDArray[np.float64]] | None = None
+) -> dict[str, Any]:
+    """(student - mixed) / (teachers - mixed) on macro averages: {"value": float, "interval": [low, high], "reason"}.
 
-    `None` where teachers - mixed is not significant or not positive: a share of nothing is not a number.
+    `value` is None where teachers - mixed is not significant or not positive: a share of nothing is not a number.
+    `interval` holds 95 % of the shares on `resampled` macro averages, by system (paired bootstrap, percentiles); it is
+    None where more than 2.5 % of them have no gap, as the share then has no bound.
     """
-    missing = [system for system in (BASELINE, TEACHERS, "student") if system not in means]
+    missing = [system for system in (BASELINE, TEACHERS, STUDENT) if system not in means]
     if missing:
-        return {"value": None, "reason": f"not among the systems: {', '.join(missing)}"}
-    mixed, teachers, student = (means[system]["score"] for system in (BASELINE, TEACHERS, "student"))
+        return _no_share(f"not among the systems: {', '.join(missing)}")
+    mixed, teachers, student = (means[system]["score"] for system in (BASELINE, TEACHERS, STUDENT))
     if teachers <= mixed:
-        return {"value": None, "reason": "the teachers are not better than mixed fine-tuning"}
+        return _no_share("the teachers are not better than mixed fine-tuning")
     if not pooled[TEACHERS]["significant"]:
-        return {"value": None, "reason": "the difference between teachers and mixed fine-tuning is not significant"}
-    return {"value": (student - mixed) / (teachers - mixed), "reason": None}
+        return _no_share("the difference between teachers and mixed fine-tuning is not significant")
+    interval = _interval(resampled) if resampled else None
+    return {"value": (student - mixed) / (teachers - mixed), "interval": interval, "reason": None}
+
+
+def routed(hypotheses: dict[str, dict[str, list[str]]], choices: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Each test set as the teachers translate it that a classifier chose: `choices` test set -> domain by sentence.
+
+    Raises:
+        MtkdError: translations that are missing, or not as many as there are choices.
+    """
+    found = {}
+    for test_set, domains in choices.items():
+        by_domain = {domain: _hypotheses(hypotheses, f"teacher.{domain}", test_set) for domain in set(domains)}
+        for domain, lines in by_domain.items():
+            check_lengths(f"teacher.{domain} on {test_set}", lines, domains)
+        found[test_set] = [by_domain[domain][line] for line, domain in enumerate(domains)]
+    return found
 
 
 def teacher_gap(
@@ -149,36 +182,53 @@ def _gap_message(domain: str, difference: float) -> str:
     )
 
 
-def _comparisons(
-    inputs: EvaluationInputs, outputs: dict[str, dict[str, list[str]]]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _against_baseline(
+    inputs: EvaluationInputs, outputs: dict[str, dict[str, list[str]]], test: Bootstrap
+) -> tuple[Tests, dict[str, dict[str, Score]]]:
     """Every system against the baseline, on each test set and on all domains' sentences together."""
     if BASELINE not in inputs.systems:
         return {}, {}
-    test = partial(paired_bootstrap, target_lang=inputs.target_lang, seed=inputs.seed, resamples=inputs.resamples)
-    significance: dict[str, Any] = {metric: {} for metric in METRICS}
-    pooled: dict[str, Any] = {metric: {} for metric in METRICS}
-    baseline = outputs[BASELINE]
-    others = {system: by_test_set for system, by_test_set in outputs.items() if system != BASELINE}
-    for test_set in baseline:
-        systems = {system: of[test_set] for system, of in others.items() if test_set in of}
-        for system, found in test(baseline[test_set], systems, inputs.references[test_set]).items():
-            for metric, row in found.items():
-                significance[metric].setdefault(system, {})[test_set] = row
+    others = {system: of for system, of in outputs.items() if system != BASELINE}
+    tests = tests_against(outputs[BASELINE], others, inputs.references, inputs.domains, test)
+    pooled = {metric: {system: rows.pop(TOGETHER) for system, rows in of.items()} for metric, of in tests.items()}
+    return tests, pooled
 
-    def together(by_test_set: dict[str, list[str]]) -> list[str]:
-        return [line for domain in inputs.domains for line in by_test_set[domain]]
 
-    systems = {system: together(of) for system, of in others.items()}
-    for system, found in test(together(baseline), systems, together(inputs.references)).items():
-        for metric, row in found.items():
-            pooled[metric][system] = row
-    for metric in METRICS:
-        rows = [row for of in significance[metric].values() for row in of.values()] + list(pooled[metric].values())
-        for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-            row["p_holm"] = p_holm
-            row["significant"] = p_holm < ALPHA
-    return significance, pooled
+def _resampled_macro(
+    inputs: EvaluationInputs, outputs: dict[str, dict[str, list[str]]]
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Metric -> system -> macro averages [resamples], each domain drawn by itself; of what the gap is made of."""
+    systems = (BASELINE, TEACHERS, STUDENT)
+    if not set(systems) <= outputs.keys():
+        return {}
+    drawn = [
+        resampled_scores(
+            {system: outputs[system][domain] for system in systems},
+            inputs.references[domain],
+            target_lang=inputs.target_lang,
+            seed=inputs.seed + number,
+            resamples=inputs.resamples,
+        )
+        for number, domain in enumerate(inputs.domains)
+    ]
+    # Of a large test set there are fewer resamples.
+    count = min(len(of[BASELINE]) for by_metric in drawn for of in by_metric.values())
+    return {
+        metric: {system: np.mean([of[metric][system][:count] for of in drawn], axis=0) for system in systems}
+        for metric in METRICS
+    }
+
+
+def _interval(resampled: dict[str, npt.NDArray[np.float64]]) -> list[float] | None:
+    gap = resampled[TEACHERS] - resampled[BASELINE]
+    if (gap <= 0).mean() > ALPHA / 2:
+        return None
+    shares = (resampled[STUDENT] - resampled[BASELINE])[gap > 0] / gap[gap > 0]
+    return [float(bound) for bound in np.quantile(shares, [ALPHA / 2, 1 - ALPHA / 2])]
+
+
+def _no_share(reason: str) -> dict[str, Any]:
+    return {"value": None, "interval": None, "reason": reason}
 
 
 def _test_sets(inputs: EvaluationInputs) -> list[str]:

@@ -11,7 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LABELS = {"bleu": "BLEU", "chrf": "chrF", "teachers": "teachers (oracle)"}
+LABELS = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "teachers": "teachers (oracle)",
+    "tagged": "tagged (oracle tag)",
+    "sequence_kd": "sequence-level KD",
+    "word_and_sequence_kd": "word + sequence KD",
+    "uniform_ensemble": "uniform ensemble",
+    "routing": "routing by classifier",
+}
+SYSTEM_NOTES = {
+    "tagged": "mixed fine-tuning, each source beginning with its domain's symbol, so it must be told the domain; other "
+    "text has no symbol.",
+    "sequence_kd": "mixed fine-tuning on each domain's train sources as its teacher translates them.",
+    "word_and_sequence_kd": "the student, learning from its teachers' translations and what they believe about these.",
+    "uniform_ensemble": "the mean of all teachers' probabilities at each step of decoding.",
+    "routing": "each sentence by the teacher that a classifier of domains chooses.",
+    "teachers": "each domain by its own teacher, so it must be told the domain.",
+}
 MACRO = "macro average"
 """The tables' last column; with its space it can never be a domain's name."""
 HIGHER, LOWER = "\u2191", "\u2193"
@@ -82,8 +100,9 @@ def table_notes(results: dict[str, Any]) -> list[str]:
     """What a reader must know of the systems' tables; the signatures are among it."""
     first = next(iter(results["test_sets"]))
     notes = [f"{MACRO}: unweighted mean of the domains' scores ({', '.join(results['domains'])})."]
-    if "teachers" in results["systems"]:
-        notes.append("teachers (oracle): each domain by its own teacher, so it must be told the domain.")
+    notes += [f"{_label(system)}: {said}" for system, said in SYSTEM_NOTES.items() if system in results["systems"]]
+    if unseen := [name for name in results["test_sets"] if name not in (*results["domains"], "general")]:
+        notes.append(f"{', '.join(unseen)}: held out, a field that nobody trained on.")
     if results["baseline"]:
         notes.append(
             f"{HIGHER} {LOWER}: significantly above, below mixed fine-tuning (sacreBLEU's paired bootstrap, Holm over "

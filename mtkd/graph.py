@@ -31,21 +31,32 @@ STEP_VERSIONS = {
     "generic": 3,
     "teacher": 3,
     "mixed": 3,
+    "tagged": 1,
     "decode": 2,
     "gap": 1,
     "transfer": 1,
     "capture": 2,
     "student": 3,
+    "translate": 1,
+    "sequence_kd": 1,
+    "word_and_sequence_kd": 1,
     "sweep": 1,
-    "evaluate": 1,
+    "uniform_ensemble": 1,
+    "robustness": 1,
+    "route": 1,
+    "decode_perturbed": 1,
+    "evaluate": 2,
     "export": 1,
-    "report": 1,
+    "report": 2,
 }
 """Every step; raise its number when its outputs change their meaning, and older ones are not used again."""
-TRAININGS = ("generic", "teacher", "mixed", "student")
+TRAININGS = ("generic", "teacher", "mixed", "tagged", "student", "sequence_kd", "word_and_sequence_kd")
 """Steps that take all cores: side by side on one small machine, trainings slow each other down tenfold."""
-ALL_CORES = (*TRAININGS, "transfer")
-FIRST_IN_LINE = ("generic", "teacher", "mixed", "decode", "gap", "transfer", "capture", "student", "sweep")
+ALL_CORES = (*TRAININGS, "transfer", "translate", "uniform_ensemble")
+FIRST_IN_LINE = (
+    "generic", "teacher", "mixed", "decode", "gap", "transfer", "capture", "student", "sweep",
+    "tagged", "translate", "sequence_kd", "word_and_sequence_kd", "uniform_ensemble",
+)  # fmt: skip
 """Of two steps that could run, the one further left does, so that a missing gap shows before the student trains."""
 
 HashFile = Callable[[Path], str]

@@ -1,6 +1,6 @@
 r"""The DAG of a run as a table: which steps there are, what each needs, and what of the recipe it depends on.
 
-What it owns: `SYSTEMS`, and how a recipe becomes nodes with parents and slices.
+What it owns: how a recipe becomes nodes with parents and slices. Which systems there are: `systems.py`.
 What it must not know: where files are kept, how a step works, Snakemake.
 
     fetch.* > clean > split > subword > binarize
@@ -8,32 +8,35 @@ What it must not know: where files are kept, how a step works, Snakemake.
     binarize > generic > teacher.* > capture.* > student > decode.* > evaluate > export
                        \> mixed > decode.* > gap                    > report
     teacher.* > transfer.* > capture.*_transfer > student.* > decode.* > sweep > report
+    generic > tagged                                             > decode.* > evaluate
+    teacher.* > translate.* > sequence_kd                        > decode.* > evaluate
+                            > capture.*_translated > word_and_sequence_kd > decode.* > evaluate
+    decode.teacher.* > uniform_ensemble > evaluate < route < split
+    split > robustness > decode_perturbed.* > evaluate
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mtkd.bundle import sha256_of
-from mtkd.distill.weighting import WEIGHTING_RULES
 from mtkd.graph import TRAININGS, HashFile, Plan, Table
 from mtkd.plan_texts import add_fetches, corpora_slice
 from mtkd.recipe import Distill, Recipe
-from mtkd.recipe_text import GENERALIST, TRANSFER
-
-SYSTEMS: dict[str, Callable[[Recipe], tuple[str, ...]]] = {
-    "generic": lambda recipe: (generic_node(recipe, recipe.model.student),),
-    "mixed": lambda recipe: ("mixed",),
-    "teachers": lambda recipe: tuple(f"teacher.{domain}" for domain in recipe.domains),
-    "student": lambda recipe: ("student",),
-}
-"""System -> the models that must be made and decoded to compare it."""
-
-
-def generic_node(recipe: Recipe, preset: str) -> str:
-    """Name of the generic model of one preset; teachers and student of one shape share theirs."""
-    return "generic" if recipe.model.teacher == recipe.model.student else f"generic.{preset}"
+from mtkd.recipe_text import GENERALIST, TRANSFER, TRANSLATED
+from mtkd.systems import (
+    OF_TEACHERS,
+    PERTURBED,
+    SYSTEMS,
+    corpus_teachers,
+    distils,
+    generic_node,
+    scorers,
+    sweep_students,
+    teacher_node,
+    teacher_nodes,
+    text_node,
+)
 
 
 def build_plan(recipe: Recipe, hash_file: HashFile = sha256_of) -> Plan:
@@ -41,41 +44,23 @@ def build_plan(recipe: Recipe, hash_file: HashFile = sha256_of) -> Plan:
     systems: dict[str, tuple[str, ...]] = {name: SYSTEMS[name](recipe) for name in recipe.systems}
     table = Table(hash_file)
     _add_corpora(table, recipe)
-    _add_trainings(table, recipe, teachers=_distils(recipe) or "teachers" in systems, mixed="mixed" in systems)
-    models = [model for names in systems.values() for model in names]
+    _add_trainings(table, recipe, teachers=distils(recipe) or not systems.keys().isdisjoint(OF_TEACHERS))
+    models = list(dict.fromkeys(model for names in systems.values() for model in names))
     for model in models:
-        if model != "student":
+        if model in table.nodes:
             _add_decoding(table, recipe, model)
     if {"mixed", "teachers"} <= systems.keys():
         decoded = [f"decode.{model}" for system in ("mixed", "teachers") for model in systems[system]]
         table.add("gap", ["split", *decoded], languages=recipe.languages)
-    if _distils(recipe):
+    if distils(recipe):
         _add_soft_targets(table, recipe)
     _add_student(table, recipe, "student", recipe.distill)
     _add_decoding(table, recipe, "student")
+    _add_sequence_kd(table, recipe)
     _add_sweep(table, recipe)
-    _add_results(table, recipe, [f"decode.{model}" for model in models])
+    told = [f"decode.{model}" for model in models]
+    _add_results(table, recipe, [*told, *_add_compositions(table, recipe), *_add_perturbed(table, recipe)])
     return Plan(table.nodes, systems)
-
-
-def sweep_students(recipe: Recipe) -> dict[str, tuple[float, float]]:
-    """Model (node name) -> (kd_weight, temperature) of every student of the sweep; the run's own ones serve."""
-    shared = {(recipe.distill.kd_weight, recipe.distill.temperature): "student"}
-    if "mixed" in recipe.systems:
-        shared[0.0, 1.0] = "mixed"
-    return {shared.get(point, f"student.kd{point[0]:g}_t{point[1]:g}"): point for point in recipe.sweep_points()}
-
-
-def teacher_node(recipe: Recipe, name: str) -> str:
-    """Node of a teacher that a weighting rule names."""
-    return generic_node(recipe, recipe.model.teacher) if name == GENERALIST else f"teacher.{name}"
-
-
-def corpus_teachers(recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Corpus that has soft targets -> the teachers that score it and their weights; text without references too."""
-    rule, domains = WEIGHTING_RULES[recipe.distill.weighting], list(recipe.domains)
-    weights = {domain: rule(domain, domains) for domain in domains}
-    return weights | {domain + TRANSFER: weights[domain] for domain in recipe.transfer_domains()}
 
 
 def _add_corpora(table: Table, recipe: Recipe) -> None:
@@ -95,10 +80,10 @@ def _add_corpora(table: Table, recipe: Recipe) -> None:
     table.add("binarize", ["split", "subword"], augmentation=recipe.augmentation, seed=recipe.seed)
 
 
-def _add_trainings(table: Table, recipe: Recipe, *, teachers: bool, mixed: bool) -> None:
-    """Generic models of the presets that are needed, teachers, mixed fine-tuning."""
+def _add_trainings(table: Table, recipe: Recipe, *, teachers: bool) -> None:
+    """Generic models of the presets that are needed, teachers, mixed fine-tuning with and without domain tags."""
     trained = [domain for domain in recipe.domains if teachers and domain not in recipe.teachers]
-    generalist = _distils(recipe) and any(GENERALIST in of for of in corpus_teachers(recipe).values())
+    generalist = distils(recipe) and any(GENERALIST in of for of in corpus_teachers(recipe).values())
     presets = {recipe.model.teacher: None} if trained or generalist else {}
     for preset in presets | {recipe.model.student: None}:
         name = generic_node(recipe, preset)
@@ -114,13 +99,9 @@ def _add_trainings(table: Table, recipe: Recipe, *, teachers: bool, mixed: bool)
         else:
             brought = recipe.teachers[domain].checkpoint
             table.add(f"teacher.{domain}", ["binarize"], domain=domain, checkpoint=brought)
-    if mixed:
-        table.add("mixed", _student_parents(recipe), **_student_training(recipe))
-
-
-def _distils(recipe: Recipe) -> bool:
-    """Whether any student of the run learns from teachers."""
-    return any(weight > 0 for weight, _ in [(recipe.distill.kd_weight, 1.0), *recipe.sweep_points()])
+    for system in ("mixed", "tagged"):
+        if system in recipe.systems:
+            table.add(system, _student_parents(recipe), **_student_training(recipe))
 
 
 def _add_soft_targets(table: Table, recipe: Recipe) -> None:
@@ -139,31 +120,70 @@ def _add_soft_targets(table: Table, recipe: Recipe) -> None:
         )
     if recipe.distill.source == "online":
         return
-    for corpus, weights in corpus_teachers(recipe).items():
-        domain = corpus.removesuffix(TRANSFER)
-        translated = [f"transfer.{domain}"] if corpus != domain else []
-        table.add(
-            f"capture.{corpus}",
-            ["binarize", *translated, *(teacher_node(recipe, name) for name in weights)],
-            corpus=corpus,
-            domain=domain,
-            weights=weights,
-            rule=recipe.distill.weighting,
-            top_k=recipe.captured_top_k(),
-            temperatures=recipe.captured_temperatures(),
-        )
+    for corpus in corpus_teachers(recipe):
+        _add_capture(table, recipe, corpus, corpus.removesuffix(TRANSFER))
+
+
+def _add_capture(table: Table, recipe: Recipe, corpus: str, domain: str) -> None:
+    text, weights = ["binarize", text_node(corpus)], corpus_teachers(recipe)[domain]
+    table.add(
+        f"capture.{corpus}",
+        dict.fromkeys([*text, *(teacher_node(recipe, name) for name in weights)]),
+        corpus=corpus,
+        domain=domain,
+        weights=weights,
+        rule=recipe.distill.weighting,
+        top_k=recipe.captured_top_k(),
+        temperatures=recipe.captured_temperatures(),
+    )
 
 
 def _add_student(table: Table, recipe: Recipe, name: str, distill: Distill) -> None:
     """One student; the teachers are among its parents, so that it can hold each store against what it must be of."""
     taught_by: list[str] = []
     if distill.kd_weight > 0:
-        teachers = {teacher_node(recipe, teacher) for of in corpus_teachers(recipe).values() for teacher in of}
-        taught_by = [node for node, of in table.nodes.items() if node in teachers or of.step in ("transfer", "capture")]
+        corpora = corpus_teachers(recipe)
+        texts = {text_node(corpus) for corpus in corpora}
+        wanted = scorers(recipe) | texts | {f"capture.{corpus}" for corpus in corpora}
+        taught_by = [node for node in table.nodes if node in wanted]
     parents = [*_student_parents(recipe), *taught_by]
-    # Gates decide whether it is trained, `captured` what else a store holds: neither changes what comes out.
-    loss = distill.model_dump(exclude={"gates", "captured"})
-    table.add(name, dict.fromkeys(parents), distill=loss, **_student_training(recipe))
+    table.add(name, dict.fromkeys(parents), distill=_loss(distill), **_student_training(recipe))
+
+
+def _add_sequence_kd(table: Table, recipe: Recipe) -> None:
+    """The students that learn from their teachers' translations of the train text, and what they need.
+
+    As in mixed fine-tuning, text without references is left out: the systems differ in what the targets are alone.
+    """
+    systems = [name for name in ("sequence_kd", "word_and_sequence_kd") if name in recipe.systems]
+    for domain in recipe.domains if systems else ():
+        table.add(
+            f"translate.{domain}",
+            ["split", "subword", "binarize", f"teacher.{domain}"],
+            domain=domain,
+            filters=recipe.domains[domain].filters,
+            augmentation=recipe.augmentation,
+            decoding=recipe.decoding,
+            languages=recipe.languages,
+            seed=recipe.seed,
+        )
+    translated = [f"translate.{domain}" for domain in recipe.domains]
+    if "sequence_kd" in systems:
+        table.add("sequence_kd", [*_student_parents(recipe), *translated], **_student_training(recipe))
+        _add_decoding(table, recipe, "sequence_kd")
+    if "word_and_sequence_kd" in systems:
+        for domain in recipe.domains if recipe.distill.source == "store" else ():
+            _add_capture(table, recipe, domain + TRANSLATED, domain)
+            translated.append(f"capture.{domain}{TRANSLATED}")
+        teachers = [node for node in table.nodes if node in scorers(recipe)]
+        parents = dict.fromkeys([*_student_parents(recipe), *teachers, *translated])
+        table.add("word_and_sequence_kd", parents, distill=_loss(recipe.distill), **_student_training(recipe))
+        _add_decoding(table, recipe, "word_and_sequence_kd")
+
+
+def _loss(distill: Distill) -> dict[str, Any]:
+    """What of `distill` changes a student: gates decide whether it is trained, `captured` what else a store holds."""
+    return distill.model_dump(exclude={"gates", "captured"})
 
 
 def _add_sweep(table: Table, recipe: Recipe) -> None:
@@ -186,7 +206,43 @@ def _add_decoding(table: Table, recipe: Recipe, model: str) -> None:
     sides = {"test": [] if model.startswith("student.") else list(recipe.corpora_groups())}
     sides["dev"] = [own] if own in domains else domains if model == "mixed" or model in swept else []
     parents = ["split", "subword", "binarize", model]
-    table.add(f"decode.{model}", parents, sides=sides, decoding=recipe.decoding, languages=recipe.languages)
+    # Which domain a domain's sentence is of, an oracle says; other text has no tag.
+    tags = {"tags": domains} if model == "tagged" else {}
+    table.add(f"decode.{model}", parents, sides=sides, decoding=recipe.decoding, languages=recipe.languages, **tags)
+
+
+def _add_compositions(table: Table, recipe: Recipe) -> list[str]:
+    """The systems that are made of the teachers and of no training; the nodes that evaluation needs of them."""
+    added = []
+    if "uniform_ensemble" in recipe.systems:
+        decoded = [f"decode.{model}" for model in teacher_nodes(recipe)]
+        sides = {"test": list(recipe.corpora_groups())}
+        settings = {"sides": sides, "decoding": recipe.decoding, "languages": recipe.languages}
+        table.add("uniform_ensemble", ["split", "subword", *decoded], **settings)
+        added.append("uniform_ensemble")
+    if recipe.robustness:
+        variants = {"variants": recipe.robustness, "domains": list(recipe.domains), "seed": recipe.seed}
+        table.add("robustness", ["split"], languages=recipe.languages, **variants)
+    if "routing" in recipe.systems:
+        texts = ["split", "robustness"] if recipe.robustness else ["split"]
+        asked = {"domains": list(recipe.domains), "test_sets": list(recipe.corpora_groups())}
+        table.add("route", texts, languages=recipe.languages, seed=recipe.seed, **asked)
+        added.append("route")
+    return added
+
+
+def _add_perturbed(table: Table, recipe: Recipe) -> list[str]:
+    """Translations of the changed test sets; the nodes that evaluation needs of them."""
+    if not recipe.robustness:
+        return []
+    added = ["robustness"]
+    for system in (name for name in PERTURBED if name in recipe.systems):
+        decoded = [f"decode.{model}" for model in SYSTEMS[system](recipe)]
+        route = ["route"] if system == "routing" else []
+        parents = ["robustness", "subword", *route, *decoded]
+        table.add(f"decode_perturbed.{system}", parents, decoding=recipe.decoding, languages=recipe.languages)
+        added.append(f"decode_perturbed.{system}")
+    return added
 
 
 def _add_results(table: Table, recipe: Recipe, decoded: list[str]) -> None:
@@ -194,7 +250,7 @@ def _add_results(table: Table, recipe: Recipe, decoded: list[str]) -> None:
     table.add("evaluate", ["split", *decoded], systems=recipe.systems, languages=recipe.languages, seed=recipe.seed)
     needed = ["split", "subword", "binarize", "student", "decode.student", "evaluate"]
     table.add("export", needed, decoding=recipe.decoding, languages=recipe.languages, **named)
-    told = ["clean", "split", "gap", *TRAININGS, "transfer", "capture", "sweep", "evaluate", "export"]
+    told = ["clean", "split", "gap", *TRAININGS, "transfer", "translate", "capture", "sweep", "evaluate", "export"]
     parents = [name for name, node in table.nodes.items() if node.step in told and not name.startswith("student.")]
     shown = {"systems": recipe.systems, "model": recipe.model, "gates": recipe.distill.gates}
     table.add("report", parents, **shown, **named)

@@ -44,6 +44,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "nano": Preset(2, 2, 128, 512, 4, 0.1),
     "tiny": Preset(3, 2, 256, 1024, 4, 0.1),
+    "small": Preset(6, 2, 256, 1024, 4, 0.1),
     "base": Preset(6, 6, 512, 2048, 8, 0.1),
     "base_deep_shallow": Preset(12, 2, 512, 2048, 8, 0.1),
     "big": Preset(6, 6, 1024, 4096, 16, 0.3),

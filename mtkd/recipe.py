@@ -8,17 +8,30 @@ Why closed: an unknown key is a typo, and a typo in a recipe costs days of train
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from mtkd.presets import PRESETS
-from mtkd.recipe_text import GENERAL, GENERALIST, TRANSFER, Augmentation, Count, Domain, Languages, Part
+from mtkd.recipe_text import GENERAL, GENERALIST, TRANSFER, TRANSLATED, Augmentation, Count, Domain, Languages, Part
 
 Temperature = Annotated[float, Field(gt=0, le=16)]
 DOMAIN_NAME = r"[a-z][a-z0-9_]*"
-SYSTEM_NAMES = ("generic", "mixed", "teachers", "student")
+TAKEN = {
+    GENERAL: "the general text; put it under the key general",
+    GENERALIST: "the model that teachers start from; call the domain otherwise",
+    "pooled": "the tests on all domains together; call the domain otherwise",
+}
+SystemName = Literal[
+    "generic", "mixed", "tagged", "sequence_kd", "word_and_sequence_kd", "uniform_ensemble", "routing",
+    "teachers", "student",
+]  # fmt: skip
+"""A row of `plan.SYSTEMS`."""
+Perturbation = Literal["upper_case", "title_case", "typos", "no_final_punctuation", "short"]
+"""A row of `corpus.robustness.VARIANTS`."""
+DEFAULT_SYSTEMS: tuple[SystemName, ...] = ("generic", "mixed", "teachers", "student")
 
 
 class Subword(Part):
@@ -155,6 +168,8 @@ class Recipe(Part):
     languages: Languages
     domains: Annotated[dict[str, Domain], Field(min_length=1)]
     general: Domain | None = None
+    held_out: dict[str, Domain] = {}
+    """Fields that nobody trains on: their test sets show what a model makes of text it was not made for."""
     subword: Subword = Subword()
     augmentation: Augmentation = Augmentation()
     model: Model = Model()
@@ -165,22 +180,22 @@ class Recipe(Part):
     distill: Distill = Distill()
     sweep: Sweep = Sweep()
     decoding: Decoding = Decoding()
-    systems: Annotated[list[Literal["generic", "mixed", "teachers", "student"]], Field(min_length=1)] = list(
-        SYSTEM_NAMES  # type: ignore[arg-type]
-    )
+    systems: Annotated[list[SystemName], Field(min_length=1)] = list(DEFAULT_SYSTEMS)
+    robustness: list[Perturbation] = []
+    """How the domains' test sets are changed to see what becomes of student, mixed, teachers and routing."""
     seed: int = Field(1, ge=0)
 
-    @field_validator("domains")
+    @field_validator("domains", "held_out")
     @classmethod
     def _domain_names(cls, domains: dict[str, Domain]) -> dict[str, Domain]:
-        if GENERAL in domains:
-            raise ValueError("'general' is the name of the general text; put it under the key general")
-        if GENERALIST in domains:
-            raise ValueError("'generic' is the name of the model that teachers start from; call the domain otherwise")
+        for name in domains.keys() & TAKEN.keys():
+            raise ValueError(f"'{name}' is the name of {TAKEN[name]}")
         if bad := [name for name in domains if not re.fullmatch(DOMAIN_NAME, name)]:
             raise ValueError(f"{bad} are not domain names: use a-z, 0-9 and _")
         if bad := [name for name in domains if name.endswith(TRANSFER)]:
             raise ValueError(f"{bad}: names that end in {TRANSFER} are kept for text without references")
+        if bad := [name for name in domains if name.endswith(TRANSLATED)]:
+            raise ValueError(f"{bad}: names that end in {TRANSLATED} are kept for the teachers' translations")
         if bad := [name for name, domain in domains.items() if not domain.with_references(True)]:
             raise ValueError(f"{bad}: no corpus with references, so no teacher and no dev or test set can be made")
         return domains
@@ -209,12 +224,16 @@ class Recipe(Part):
             problems.append("subword.dictionary: belongs to a subword.model, which is missing")
         if self.general is not None and self.general.with_references(False):
             problems.append("general: text without references belongs to a domain, whose teacher translates it")
+        problems += [
+            f"held_out.{name}: is a domain, and so is trained on" for name in self.held_out.keys() & self.domains
+        ]
+        unscored = [name for name, domain in self.held_out.items() if domain.with_references(False)]
+        problems += [f"held_out.{name}: text without references cannot be scored" for name in unscored]
         if self.distill.source == "online" and self.sweep.kd_weight + self.sweep.temperature:
             problems.append("sweep: every point would run the teachers anew; use distill.source: store")
         if self.distill.weighting != "in_domain" and len(self._temperatures()) > 1:
             problems.append(f"distill.weighting: '{self.distill.weighting}' mixes teachers at one temperature only")
-        if "student" not in self.systems:
-            problems.append("systems: 'student' is missing, and it is what the run is for")
+        problems += self._hopeless_systems()
         if self.languages.source == self.languages.target:
             problems.append("languages: source and target are the same")
         if problems:
@@ -222,12 +241,32 @@ class Recipe(Part):
             raise ValueError("\n".join(problems))
         return self
 
+    def _hopeless_systems(self) -> list[str]:
+        problems = []
+        if "student" not in self.systems:
+            problems.append("systems: 'student' is missing, and it is what the run is for")
+        if "word_and_sequence_kd" in self.systems and self.distill.kd_weight == 0:
+            problems.append("systems: 'word_and_sequence_kd' at distill.kd_weight 0 is 'sequence_kd'")
+        if "routing" in self.systems and len(self.domains) == 1:
+            problems.append("systems: 'routing' has one domain to choose from")
+        return problems
+
     def corpora_groups(self) -> dict[str, Domain]:
-        """Every named text of the recipe: the domains, then `general` where there is one."""
+        """Every named text of the recipe: the domains, then `general` where there is one, then what is held out."""
+        return self.trained_groups() | self.held_out
+
+    def trained_groups(self) -> dict[str, Domain]:
+        """The texts that models and vocabulary may learn from: the domains, then `general` where there is one."""
         groups = dict(self.domains)
         if self.general is not None:
             groups[GENERAL] = self.general
         return groups
+
+    def with_groups(self, groups: Mapping[str, Domain]) -> Self:
+        """The recipe with these of its texts only, as they are given."""
+        domains = {name: groups[name] for name in self.domains if name in groups}
+        held_out = {name: groups[name] for name in self.held_out if name in groups}
+        return self.model_copy(update={"domains": domains, "general": groups.get(GENERAL), "held_out": held_out})
 
     def transfer_domains(self) -> list[str]:
         """Domains that have text without references."""

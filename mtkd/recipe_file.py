@@ -1,6 +1,7 @@
 """Reads a recipe from YAML and words everything that is wrong with it, all at once.
 
-What it owns: YAML, `--set`, relative paths, the existence of named files, the wording of errors.
+What it owns: `--set`, relative paths, the existence of named files, the wording of errors. YAML and `extends`:
+`recipe_yaml.py`.
 What it must not know: what a recipe is good for, workspaces, torch.
 Why one list of errors: who mends a recipe wants one round, not seven.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -22,29 +23,35 @@ from mtkd.corpus.sources import expand
 from mtkd.errors import CorpusError, RecipeError
 from mtkd.recipe import Recipe
 from mtkd.recipe_text import Corpus
+from mtkd.recipe_yaml import RECIPE_NAME, file_of, join, merged, read_chain
 
-RECIPE_NAME = "recipe.yaml"
-"""The file that is meant where a folder is named."""
+__all__ = ["RECIPE_NAME", "did_you_mean", "load_recipe", "resolved"]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in `path` (a file, or a folder with a recipe.yaml), changed by `key.path=value` overrides.
 
-    Relative paths, those in overrides too, start at the recipe's folder; afterwards every path is absolute.
+    Relative paths start at the folder of the file that they stand in, those in overrides at the recipe's; afterwards
+    every path is absolute. A domain that is null is left out.
 
     Raises:
         RecipeError: every problem, one a line: `<file>: <key path>: <problem>`.
     """
     if path.is_dir():
         path /= RECIPE_NAME
-    raw, problems = _read_yaml(path)
-    for override in overrides:
-        problems += _override(raw, override)
+    chain = read_chain(path)
+    told = [f"{file.path}: {problem}" for file in chain for problem in file.problems]
+    for file in chain:  # what of its paths counts in the end, and whether that is there, is seen below
+        _resolve_paths(file.raw, Recipe, file.path.absolute().parent, "")
+    raw = merged([file.raw for file in chain])
+    problems = [problem for override in overrides for problem in _override(raw, override)]
+    if isinstance(raw.get("domains"), dict):
+        raw["domains"] = {name: domain for name, domain in raw["domains"].items() if domain is not None}
     problems += _resolve_paths(raw, Recipe, path.absolute().parent, "")
     recipe, found = _validated(raw)
-    problems += found
-    if recipe is None or problems:
-        raise RecipeError("\n".join(f"{path}: {problem}" for problem in dict.fromkeys(problems)))
+    told += [f"{file_of(chain, problem)}: {problem}" for problem in problems + found]
+    if recipe is None or told:
+        raise RecipeError("\n".join(dict.fromkeys(told)))
     return recipe
 
 
@@ -58,56 +65,6 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     names = list(valid)
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else f" (valid: {', '.join(names)})" if names else ""
-
-
-def _read_yaml(path: Path) -> tuple[dict[Any, Any], list[str]]:
-    """The file's mapping, and a problem for every key that is given twice."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file; name a recipe file, or a folder with a {RECIPE_NAME}") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = _unshared(yaml.safe_load(text))
-    except RecursionError:
-        raise RecipeError(f"{path}: an alias contains itself") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise RecipeError(f"{path}: not YAML: {where}{getattr(error, 'problem', None) or error}") from None
-    if not isinstance(raw, dict):
-        kind = "empty" if raw is None else f"a {type(raw).__name__}"
-        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, this file is {kind}")
-    return raw, list(_duplicates(tree, "", set()))
-
-
-def _duplicates(node: Any, path: str, seen: set[int]) -> Iterator[str]:
-    """YAML keeps the last of two equal keys in silence, and a domain would be gone."""
-    if id(node) in seen:  # an alias
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield from _duplicates(item, _join(path, index), seen)
-    elif isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            where, line = _join(path, key.value), key.start_mark.line + 1
-            if key.value in lines:
-                yield f"{where}: given twice, in lines {lines[key.value]} and {line}"
-            lines[key.value] = line
-            yield from _duplicates(value, where, seen)
-
-
-def _unshared(value: Any) -> Any:
-    """A copy in which what two YAML aliases share are two things, so that `--set` changes the one it names."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _override(raw: dict[Any, Any], override: str) -> list[str]:
@@ -160,7 +117,7 @@ def _resolve_paths(raw: Any, kind: Any, folder: Path, path: str) -> list[str]:
     items = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
     in_archives = _model(kind) is Corpus and bool(raw.get("archives"))
     for key, value in list(items):
-        below, where = _descend(kind, str(key)), _join(path, key)
+        below, where = _descend(kind, str(key)), join(path, key)
         if below is not None and Path in _kinds(below) and isinstance(value, str):
             if in_archives:  # the names of members, whatever archive they are in
                 continue
@@ -272,7 +229,3 @@ def _kinds(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, UnionType):
         return [option for part in get_args(kind) for option in _kinds(part)]
     return [kind]
-
-
-def _join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)

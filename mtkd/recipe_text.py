@@ -29,6 +29,8 @@ GENERALIST = "generic"
 """Name of the model that teachers start from, wherever teachers are listed."""
 TRANSFER = "_transfer"
 """Suffix of a domain's text without references, wherever corpora are listed."""
+TRANSLATED = "_translated"
+"""Suffix of a domain's train text with its teacher's translations for targets, wherever corpora are listed."""
 
 
 class Part(BaseModel):

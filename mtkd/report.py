@@ -29,7 +29,12 @@ from mtkd.report_tables import (
     heat_tables,
     listing,
     missing_parts,
+    robustness_domain_tables,
+    robustness_tables,
+    routing_cost,
+    routing_table,
     steps_table,
+    student_comparisons,
     turned,
 )
 from mtkd.sweep_findings import sweep_notes, sweep_tables, sweep_verdict
@@ -48,9 +53,10 @@ class ReportInputs:
 
     `results` is what `evaluation.evaluate` returned, `gap` what `teacher_gap` did, `corpus` {"clean", "split"} by
     group, `metrics` model -> rows of its training log (losses in bits a token), `captures` corpus -> figures,
-    `failed_gates` what they fall short of (None: nobody has looked), `transfer` domain -> counts of its text without
-    references, `sizes` model -> {"parameters", "float32_bytes", "int8_bytes"}, `sweep` what `sweep.compare_points`
-    returned, `steps` [{"name", "seconds", "peak_rss_bytes"}], `command` what was typed.
+    `failed_gates` what they fall short of (None: nobody has looked), `transfer` domain -> counts of its text
+    without references, `translations` domain -> counts of its train rows that its teacher translated, `sizes` model
+    -> {"parameters", "float32_bytes", "int8_bytes"}, `sweep` what `sweep.compare_points` returned, `steps`
+    [{"name", "seconds", "peak_rss_bytes"}], `command` what was typed.
     """
 
     recipe: dict[str, Any]
@@ -60,6 +66,7 @@ class ReportInputs:
     captures: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed_gates: list[str] | None = None
     transfer: dict[str, dict[str, Any]] = field(default_factory=dict)
+    translations: dict[str, dict[str, Any]] = field(default_factory=dict)
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     gap: dict[str, Any] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +97,11 @@ def _markdown(inputs: ReportInputs) -> str:
     if inputs.results:
         parts += ["## Gap closed", "\n".join(f"- {line}" for line in _gap_closed(inputs.results))]
         parts += ["## Every model on every test set", heat_tables(inputs.results)[0].markdown()]
+    if changed := robustness_tables(inputs.results):
+        parts += ["## Changed test sets, macro averages", *(table.markdown() for table in changed)]
+    if "routing" in inputs.results:
+        of_routing = routing_table(inputs.results), routing_cost(inputs.results, inputs.sizes)
+        parts += ["## Routing", *(table.markdown() for table in of_routing if table)]
     if inputs.sweep:
         notes = "\n".join(f"- {note}" for note in sweep_notes(inputs.sweep))
         tables = [table.markdown() for table in sweep_tables(inputs.sweep)]
@@ -110,6 +122,11 @@ def _page(inputs: ReportInputs) -> str:
         systems=[systems_table(results, metric) for metric in results.get("scores", {})],
         notes=table_notes(results) if results else [],
         comparisons=comparisons(results),
+        student_comparisons=student_comparisons(results),
+        robustness=robustness_tables(results),
+        robustness_by_domain=robustness_domain_tables(results),
+        routing=routing_table(results),
+        routing_cost=routing_cost(results, inputs.sizes),
         gap_closed=_gap_closed(results) if results else [],
         gap=gap_table(inputs.gap),
         gap_messages=inputs.gap.get("messages", []),
@@ -128,6 +145,7 @@ def _page(inputs: ReportInputs) -> str:
         gates=gates,
         failed_gates=inputs.failed_gates,
         transfer=turned(inputs.transfer),
+        translations=turned(inputs.translations),
         corpus=[(title, turned(inputs.corpus.get(key, {}))) for key, title in CORPUS_PARTS.items()],
         parity=listing(inputs.parity),
         recipe=yaml.safe_dump(json.loads(json.dumps(inputs.recipe, default=str)), sort_keys=False, allow_unicode=True)
@@ -148,7 +166,13 @@ def _title(inputs: ReportInputs) -> str:
 
 def _gap_closed(results: dict[str, Any]) -> list[str]:
     """The share of (teachers - mixed) that the student has closed, a line a metric."""
-    return [
-        f"{LABELS.get(metric, metric)}: " + (f"n/a ({of['reason']})" if of["value"] is None else f"{of['value']:.0%}")
-        for metric, of in results["gap_closed"].items()
-    ]
+    return [f"{LABELS.get(metric, metric)}: {_share(of)}" for metric, of in results["gap_closed"].items()]
+
+
+def _share(of: dict[str, Any]) -> str:
+    if of["value"] is None:
+        return f"n/a ({of['reason']})"
+    if of.get("interval") is None:
+        return f"{of['value']:.0%}"
+    low, high = of["interval"]
+    return f"{of['value']:.0%} (95 % interval: {low:.0%} to {high:.0%})"

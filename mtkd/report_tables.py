@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtkd.findings import LABELS, Table
+from mtkd.findings import HIGHER, LABELS, LOWER, Table
 
 CAPTURE_FIGURES: dict[str, tuple[str, str]] = {
     "teacher": ("whose beliefs were stored; several are mixed with these weights", ""),
@@ -35,6 +35,9 @@ def missing_parts(recipe: dict[str, Any]) -> dict[str, str]:
     corpora = [corpus for domain in recipe.get("domains", {}).values() for corpus in domain.get("corpora", [])]
     systems = set(recipe.get("systems", ("mixed", "teachers")))
     asked = {
+        "robustness": bool(recipe.get("robustness")),
+        "routing": "routing" in systems,
+        "translations": not systems.isdisjoint({"sequence_kd", "word_and_sequence_kd"}),
         "gap": {"mixed", "teachers"} <= systems,
         "cost": "teachers" in systems,
         "sweep": sweep is None or any(sweep.values()),
@@ -62,15 +65,110 @@ def gate_limits(recipe: dict[str, Any]) -> dict[str, str]:
 
 def comparisons(results: dict[str, Any]) -> Table | None:
     """Every test against mixed fine-tuning that was made."""
+    tests = {
+        metric: {
+            system: results["significance"][metric].get(system, {}) | {"pooled": row} for system, row in systems.items()
+        }
+        for metric, systems in results.get("pooled", {}).items()
+    }
+    return _tests(tests, "comparison with mixed", "")
+
+
+def student_comparisons(results: dict[str, Any]) -> Table | None:
+    """Every test of the student against another system that was made."""
+    return _tests(results.get("student_against", {}), "comparison with the student", "student less ")
+
+
+def _tests(tests: dict[str, Any], title: str, less: str) -> Table | None:
     rows = []
-    for metric, systems in results.get("pooled", {}).items():
-        for system, together in systems.items():
-            tests = {**results["significance"][metric].get(system, {}), "all domains together": together}
-            for test_set, row in tests.items():
+    for metric, systems in tests.items():
+        for system, by_test_set in systems.items():
+            for test_set, row in by_test_set.items():
                 figures = [f"{row['difference']:+.2f}", f"{row['p_value']:.4f}", f"{row['p_holm']:.4f}"]
-                name = f"{LABELS.get(metric, metric)}: {LABELS.get(system, system)} on {test_set}"
+                where = "all domains together" if test_set == "pooled" else test_set
+                name = f"{LABELS.get(metric, metric)}: {less}{LABELS.get(system, system)} on {where}"
                 rows.append([name, *figures, "yes" if row["significant"] else "no"])
-    return Table(["comparison with mixed", "difference", "p", "p (Holm)", "significant"], rows) if rows else None
+    return Table([title, "difference", "p", "p (Holm)", "significant"], rows) if rows else None
+
+
+def robustness_tables(results: dict[str, Any]) -> list[Table]:
+    """Macro averages on changed test sets, a table a metric: a row a change, a column a system, the student's leads.
+
+    The first row is of the test sets as they are; it has no tests here.
+    """
+    tables = []
+    for metric, tests in results.get("robustness_against", {}).items():
+        means = {name: by_metric[metric] for name, by_metric in results["robustness_macro"].items()}
+        systems = list(dict.fromkeys(system for of in means.values() for system in of))
+        against = list(dict.fromkeys(system for of in tests.values() for system in of))
+        rows = [
+            [
+                name.replace("_", " "),
+                *(f"{of[system]['score']:.1f}" for system in systems),
+                *(_lead(tests.get(name, {}).get(system)) for system in against),
+            ]
+            for name, of in {"as they are": results["macro"][metric], **means}.items()
+        ]
+        leads = [f"student less {LABELS.get(system, system)}" for system in against]
+        tables.append(Table([LABELS.get(metric, metric), *(LABELS.get(name, name) for name in systems), *leads], rows))
+    return tables
+
+
+def robustness_domain_tables(results: dict[str, Any]) -> list[Table]:
+    """Scores on each domain's changed test set, a table a metric."""
+    variants, sentences = results.get("robustness", {}), results.get("robustness_sentences", {})
+    tables = []
+    for metric in next(iter(variants.values()), {}):
+        systems = list(dict.fromkeys(system for of in variants.values() for system in of[metric]))
+        rows = [
+            [
+                f"{variant.replace('_', ' ')}: {domain} ({count:,} sentences)",
+                *(f"{of[metric][system][domain]['score']:.1f}" for system in systems),
+            ]
+            for variant, of in variants.items()
+            for domain, count in sentences[variant].items()
+        ]
+        tables.append(Table([LABELS.get(metric, metric), *(LABELS.get(name, name) for name in systems)], rows))
+    return tables
+
+
+def routing_table(results: dict[str, Any]) -> Table | None:
+    """What the classifier takes each domain's test sentences for."""
+    routing = results.get("routing")
+    if not routing:
+        return None
+    domains = list(routing["accuracy"])
+    rows = [
+        [domain, *(f"{routing['confusion'][domain][other]:,}" for other in domains), f"{share:.1%}"]
+        for domain, share in routing["accuracy"].items()
+    ]
+    rows.append(["macro average", *[""] * len(domains), f"{routing['macro_accuracy']:.1%}"])
+    return Table(["sentences of", *(f"taken for {domain}" for domain in domains), "accuracy"], rows)
+
+
+def routing_cost(results: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> Table | None:
+    """What routing takes to serve: every teacher is held ready, and the classifier in front of them."""
+    routing = results.get("routing")
+    if not routing:
+        return None
+    models = {model: of["float32_bytes"] for model, of in sizes.items() if of.get("float32_bytes")}
+    teachers = [size for model, size in models.items() if model.startswith("teacher.")]
+    rows = [["classifier", f"{routing['bytes'] / 1e6:,.1f} MB"]]
+    if len(teachers) == len(results["domains"]):
+        together = sum(teachers) + routing["bytes"]
+        rows.append([f"{len(teachers)} teachers in float32 and the classifier", f"{together / 1e6:,.1f} MB"])
+    if "student" in models:
+        rows.append(["the student in float32, for comparison", f"{models['student'] / 1e6:,.1f} MB"])
+    rows.append(["time to choose a teacher for a sentence", f"{routing['ms_per_sentence']:.2f} ms"])
+    return Table(["to serve by routing", ""], rows)
+
+
+def _lead(row: dict[str, Any] | None) -> str:
+    """The difference of a test, marked where it is significant."""
+    if row is None:
+        return "-"
+    mark = (HIGHER if row["difference"] > 0 else LOWER) if row["significant"] else ""
+    return f"{row['difference']:+.1f} {mark}".rstrip()
 
 
 def heat_tables(results: dict[str, Any]) -> list[Table]:

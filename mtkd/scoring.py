@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
@@ -73,9 +75,7 @@ def paired_bootstrap(
         check_lengths(name, hypotheses, references)
     if not systems:
         return {}
-    affordable = min(resamples, max(1_000, MAX_RESAMPLED_ROWS // len(references)))
-    if affordable < resamples:
-        logger.info("resamples=%d instead of %d: test set of %d sentences", affordable, resamples, len(references))
+    affordable = _affordable(resamples, len(references))
     named = [("baseline", baseline), *systems.items()]
     with _sacrebleu_seed(seed):
         test = PairedTest(named, _metrics(target_lang), [references], test_type="bs", n_samples=affordable, n_jobs=1)
@@ -95,6 +95,36 @@ def paired_bootstrap(
     return found
 
 
+def resampled_scores(
+    systems: dict[str, list[str]], references: list[str], *, target_lang: str, seed: int, resamples: int = 10_000
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Metric -> system -> its scores [resamples] on test sets drawn with replacement, the same ones for all systems.
+
+    For intervals of what is no difference of two scores, which `paired_bootstrap` tests. Large test sets get as few
+    resamples as there.
+
+    Raises:
+        MtkdError: no sentences, or not as many hypotheses as references.
+    """
+    for name, hypotheses in systems.items():
+        check_lengths(name, hypotheses, references)
+    found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for name, metric in _metrics(target_lang).items():
+        rng = np.random.default_rng(seed)
+        figures = {
+            system: np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
+            for system, hypotheses in systems.items()
+        }
+        scores: dict[str, list[float]] = {system: [] for system in systems}
+        for _ in range(_affordable(resamples, len(references))):
+            # How often each sentence is drawn: the corpus' figures are sums over sentences.
+            times = np.bincount(rng.integers(len(references), size=len(references)), minlength=len(references))
+            for system, of in figures.items():
+                scores[system].append(metric._compute_score_from_stats((times @ of).tolist()).score)
+        found[name] = {system: np.array(of) for system, of in scores.items()}
+    return found
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Adjusted p-values, in the order given: reject where they are below alpha (Holm 1979).
 
@@ -106,6 +136,13 @@ def holm(p_values: list[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def _affordable(resamples: int, sentences: int) -> int:
+    affordable = min(resamples, max(1_000, MAX_RESAMPLED_ROWS // sentences))
+    if affordable < resamples:
+        logger.info("resamples=%d instead of %d: test set of %d sentences", affordable, resamples, sentences)
+    return affordable
 
 
 def _metrics(target_lang: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mtkd.evaluation import ALPHA
+from mtkd.comparisons import ALPHA
 from mtkd.scoring import METRICS, Score, check_lengths, holm, macro, paired_bootstrap, score
 
 OWN = "student"

@@ -15,15 +15,17 @@ ROOT = Path(__file__).parents[1]
 LAYERS: list[set[str]] = [
     {"errors", "presets", "bundle", "recipe_text", "recipe", "processes", "progress"},
     {"corpus", "distill"},
-    {"recipe_file", "graph", "plan_texts", "plan", "workspace", "archive_lock", "context"},
+    {"recipe_yaml", "recipe_file", "graph", "plan_texts", "systems", "plan", "workspace", "archive_lock", "context"},
     {"commands"},
     {"fairseq_plugin", "fairseq_model", "checkpoint", "train", "teacher", "capture", "decoding", "export"}
-    | {"scoring", "evaluation", "findings", "plots", "report", "report_tables"}
+    | {"ensemble", "routing"}
+    | {"scoring", "comparisons", "evaluation", "robustness", "findings", "plots", "report", "report_tables"}
     | {"corpora_page", "corpora_plots", "html_page"}
-    | {"sweep", "sweep_findings"},
+    | {"sweep", "sweep_findings", "experiment_page", "experiment_tables"},
     {"steps"},
-    {"runner", "check", "pipeline", "estimate", "bench", "init_template", "init_recipe"}
-    | {"cli", "cli_bench", "cli_bench_serve", "cli_corpora", "cli_keys", "cli_serve", "cli_store", "__main__"},
+    {"runner", "check", "pipeline", "estimate", "bench", "init_template", "init_recipe", "time_budget", "experiment"}
+    | {"cli", "cli_bench", "cli_bench_serve", "cli_corpora", "cli_experiment", "cli_keys", "cli_serve", "cli_store"}
+    | {"__main__"},
 ]
 """The rooms of mtkd from the lowest up; a room may import from its own layer and from those before it."""
 LIGHT = [

@@ -39,6 +39,8 @@ _NEIGHBOURS = {
 }
 MOST_TYPOS = 3
 """In one sentence."""
+Rewrite = Callable[[str, str, random.Random], tuple[str, str]]
+"""Makes another pair of a source, its target and the row's own random numbers."""
 
 
 class Augmenter:
@@ -73,15 +75,23 @@ class Augmenter:
     def _rewritten(self, pair: GroupedPair) -> tuple[str | None, GroupedPair]:
         """A pair as the first kind of augmentation that wants it and finds something to change leaves it."""
         for kind, share in self.shares.items():
-            digest = hashlib.sha256(f"{self.seed}\t{kind}\t{pair.source}\t{pair.target}".encode()).digest()
-            rng = random.Random(digest)  # noqa: S311 - not a secret
+            rng = row_generator(kind, pair.source, pair.target, seed=self.seed)
             if rng.random() < share:
-                sides = AUGMENTATIONS[kind](pair.source, pair.target, rng)
-                # A capital can be two characters that cleaning would have composed.
-                source, target = (unicodedata.normalize("NFC", side) for side in sides)
+                source, target = composed(AUGMENTATIONS[kind](pair.source, pair.target, rng))
                 if (source, target) != (pair.source, pair.target):
                     return kind, pair._replace(source=source, target=target)
         return None, pair
+
+
+def row_generator(kind: str, source: str, target: str, *, seed: int) -> random.Random:
+    """A row's own random numbers for one kind of change: the same for the same text, whatever text there is beside."""
+    return random.Random(hashlib.sha256(f"{seed}\t{kind}\t{source}\t{target}".encode()).digest())  # noqa: S311
+
+
+def composed(sides: tuple[str, str]) -> tuple[str, str]:
+    """Both sides in NFC, as cleaned text is: a capital can be two characters that belong together."""
+    source, target = (unicodedata.normalize("NFC", side) for side in sides)
+    return source, target
 
 
 def mask(source: str, target: str, _: random.Random) -> tuple[str, str]:
@@ -128,7 +138,7 @@ def no_final_punctuation(source: str, target: str, _: random.Random) -> tuple[st
     return bare if bare[0] not in ("", source) and bare[1] not in ("", target) else (source, target)
 
 
-AUGMENTATIONS: dict[str, Callable[[str, str, random.Random], tuple[str, str]]] = {
+AUGMENTATIONS: dict[str, Rewrite] = {
     "placeholders": mask,
     "upper_case": upper_case,
     "title_case": title_case,

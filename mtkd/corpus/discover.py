@@ -17,7 +17,8 @@ from pathlib import Path
 from mtkd.corpus.headers import HEADERS, ISO_639_1, Said, agreed_languages, primary, table_columns
 from mtkd.corpus.readers import read_corpus
 from mtkd.errors import CorpusError
-from mtkd.recipe_text import DOCUMENT, GENERALIST, TRANSFER, Corpus, Languages
+from mtkd.recipe import TAKEN
+from mtkd.recipe_text import DOCUMENT, GENERAL, TRANSFER, TRANSLATED, Corpus, Languages
 
 KINDS = {
     ".tmx": "tmx",
@@ -145,7 +146,8 @@ def domain_name(text: str) -> str:
     name = re.sub("[^a-z0-9]+", "_", plain).strip("_")
     if not name[:1].isalpha():
         name = f"domain_{name}".rstrip("_")
-    return f"{name}_text" if name == GENERALIST or name.endswith(TRANSFER) else name
+    taken = (name in TAKEN and name != GENERAL) or name.endswith((TRANSFER, TRANSLATED))
+    return f"{name}_text" if taken else name
 
 
 def _candidates(folder: Path, given: set[str]) -> tuple[list[_Candidate], list[Unusable]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtkd.corpus.sources import expand
 from mtkd.recipe import Recipe
-from mtkd.recipe_text import GENERAL, Corpus, Domain
+from mtkd.recipe_text import Corpus, Domain
 
 
 def fetched_folder(folder: Path, index: int) -> Path:
@@ -41,8 +41,7 @@ def with_fetched(recipe: Recipe, fetched: Mapping[str, Path]) -> Recipe:
         name: _located(group, fetched[name]) if name in fetched else group
         for name, group in recipe.corpora_groups().items()
     }
-    general = groups.pop(GENERAL, None)
-    return recipe.model_copy(update={"domains": groups, "general": general})
+    return recipe.with_groups(groups)
 
 
 def _located(domain: Domain, folder: Path) -> Domain:

@@ -153,12 +153,12 @@ def evenly(pairs: Iterable[GroupedPair], total: int, wanted: int) -> Iterator[Gr
 
 
 def _train(recipe: Recipe, split_dir: Path) -> bytes:
-    """A SentencePiece model trained on the train text of every group, both sides."""
+    """A SentencePiece model trained on the train text of every group that is trained on, both sides."""
     total = sum(
-        count_lines(split_dir / group / f"train.{recipe.languages.source}") for group in recipe.corpora_groups()
+        count_lines(split_dir / group / f"train.{recipe.languages.source}") for group in recipe.trained_groups()
     )
     pairs = (
-        pair for group in recipe.corpora_groups() for pair in read_side(split_dir, group, "train", recipe.languages)
+        pair for group in recipe.trained_groups() for pair in read_side(split_dir, group, "train", recipe.languages)
     )
     sentences = (text for pair in evenly(pairs, total, SAMPLE_PAIRS) for text in (pair.source, pair.target))
     model = io.BytesIO()

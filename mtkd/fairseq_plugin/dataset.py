@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from fairseq.data import FairseqDataset, LanguagePairDataset, data_utils
+from fairseq.data import FairseqDataset, LanguagePairDataset, PrependTokenDataset, data_utils
 
 from mtkd.distill.topk import TopKStore
+from mtkd.errors import UsageError
 
 Ints = npt.NDArray[np.int64]
 ORDERS = ("longer_side", "source")
@@ -63,6 +64,21 @@ class DomainSampling:
             chosen.append(first_row + np.sort(stream[offset : offset + drawn]))
             first_row += size
         return np.concatenate(chosen)
+
+
+def with_tag(corpus: LanguagePairDataset, symbol: str) -> LanguagePairDataset:
+    """The corpus, every source of which begins with this symbol of its vocabulary (Kobus et al. 2017).
+
+    Raises:
+        UsageError: the vocabulary lacks the symbol.
+    """
+    index = corpus.src_dict.index(symbol)
+    if index == corpus.src_dict.unk():
+        raise UsageError(f"--tag-domains: the vocabulary has no {symbol}: let the run train one, or bring one with it")
+    corpus.src = PrependTokenDataset(corpus.src, index)
+    corpus.src_sizes = corpus.src.sizes
+    corpus.sizes = np.stack([corpus.src_sizes, corpus.tgt_sizes], axis=1)
+    return corpus
 
 
 class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]

@@ -21,13 +21,13 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask, load_langpair_dataset
 from omegaconf import II
 
-from mtkd.corpus.subword import fingerprint
+from mtkd.corpus.subword import domain_symbol, fingerprint
 from mtkd.distill.losses import TAILS
 from mtkd.distill.topk import TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
-from mtkd.fairseq_plugin.dataset import ORDERS, DomainSampling, MultiDomainDataset
+from mtkd.fairseq_plugin.dataset import ORDERS, DomainSampling, MultiDomainDataset, with_tag
 from mtkd.fairseq_plugin.online import OnlineTeachers
-from mtkd.recipe_text import TRANSFER
+from mtkd.recipe_text import TRANSFER, TRANSLATED
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,15 @@ class MultiDomainTranslationConfig(TranslationConfig):  # type: ignore[misc]
         default="{}",
         metadata={"help": "JSON object domain -> folder of a train set without references; its rows have lambda = 1"},
     )
+    translations: str = field(
+        default="{}",
+        metadata={
+            "help": "JSON object domain -> folder of a train set with its teacher's translations, in place of its own"
+        },
+    )
+    tag_domains: bool = field(
+        default=False, metadata={"help": "begin every source with its domain's symbol, <dom:DOMAIN>"}
+    )
     loss_weights: str = field(
         default="{}", metadata={"help": "JSON object domain -> weight of its tokens in the loss, scaled to mean 1"}
     )
@@ -95,6 +104,7 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
             name + TRANSFER: (name, Path(path))
             for name, path in _json_object(cfg.transfer, "--transfer", self.domains).items()
         }
+        self.translations = _json_object(cfg.translations, "--translations", self.domains)
         self.corpora = [*self.domains, *self.transfer]
         """Every corpus of the train split; those of other splits are the first of them."""
         self.vocabulary = fingerprint(tgt_dict.symbols[tgt_dict.nspecial :])
@@ -128,11 +138,12 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         """Load one split of every domain; soft targets are joined to the train split only."""
         folders = {name: Path(self.cfg.data) / name for name in self.domains}
         if split != self.cfg.train_subset:
-            corpora = {name: self._load(folder, split) for name, folder in folders.items()}
+            corpora = self._load_all(folders, split)
             self.datasets[split] = MultiDomainDataset(corpora, shuffle=split != "test", order=str(self.cfg.batch_order))
             return
+        folders |= {name: Path(folder) for name, folder in self.translations.items()}
         folders |= {name: folder for name, (_, folder) in self.transfer.items()}
-        corpora = {name: self._load(folder, split) for name, folder in folders.items()}
+        corpora = self._load_all(folders, split)
         stores = self._open_stores(corpora)
         self.online = self._load_teachers(stores)
         untaught = self.transfer.keys() - stores.keys() - (self.online.taught if self.online else set())
@@ -166,6 +177,13 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
             order=str(self.cfg.batch_order),
         )
 
+    def _load_all(self, folders: dict[str, Path], split: str) -> dict[str, Any]:
+        """One split of every corpus, its sources tagged with its domain where that is asked for."""
+        corpora = {name: self._load(folder, split) for name, folder in folders.items()}
+        if not self.cfg.tag_domains:
+            return corpora
+        return {name: with_tag(rows, domain_symbol(name.removesuffix(TRANSFER))) for name, rows in corpora.items()}
+
     def _load(self, folder: Path, split: str) -> Any:
         return load_langpair_dataset(
             str(folder),
@@ -195,7 +213,8 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         for name, path in _json_object(self.cfg.soft_targets, "--soft-targets", self.corpora).items():
             store = TopKStore.open(Path(path))
             targets = targets_checksum(corpora[name].tgt[row].numpy() for row in range(len(corpora[name])))
-            store.require(vocabulary=self.vocabulary, targets=targets, corpus=name)
+            captured = name + TRANSLATED if name in self.translations else name
+            store.require(vocabulary=self.vocabulary, targets=targets, corpus=captured)
             if self._needs_tail or len(store.header.teachers) > 1:
                 store.tail_column(self.cfg.kd_temperature)
             if self.cfg.soft_targets_top_k > store.header.top_k:

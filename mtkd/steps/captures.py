@@ -8,8 +8,8 @@ from mtkd.capture import capture_report, failed_gates
 from mtkd.context import StepContext
 from mtkd.corpus.textfile import write_json
 from mtkd.distill.weighting import rule_text, stored_temperatures
-from mtkd.plan import teacher_node
 from mtkd.steps.files import CAPTURED, DATA, STORE
+from mtkd.systems import teacher_node, text_node
 from mtkd.teacher import TeacherPass
 
 
@@ -18,8 +18,8 @@ def capture(context: StepContext) -> None:
     wanted, languages = context.slice, context.recipe.languages
     corpus, domain, weights = wanted["corpus"], wanted["domain"], wanted["weights"]
     temperatures = stored_temperatures(wanted["rule"], weights, wanted["temperatures"])
-    # A domain's text without references comes with the translations of its teacher, from a step of its own.
-    data = context.parent("binarize" if corpus == domain else f"transfer.{domain}") / DATA / corpus
+    # What a teacher has translated comes from a step of its own.
+    data = context.parent(text_node(corpus)) / DATA / corpus
     teacher = TeacherPass(
         {name: context.parent(teacher_node(context.recipe, name)) / train.MODEL for name in weights},
         weights,

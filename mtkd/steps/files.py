@@ -13,6 +13,8 @@ DATA = "data"
 """Folder of the binarize step that holds one fairseq-preprocess folder a domain."""
 STORE, CAPTURED = "store", "capture.json"
 STOCK, FLOAT32, DECODED, HYPOTHESES = "student.pt", "float32", "decode.json", "hypotheses"
+ROUTES, CHOICES = "routing.json", "choices"
+PERTURBED, TRANSLATIONS = "perturbed", "translate.json"
 GAP, SWEEP, RESULTS, BUNDLE = "gap.json", "sweep.json", "results.json", "bundle"
 
 
@@ -29,6 +31,19 @@ def read_references(context: StepContext, side: str, groups: list[str]) -> dict[
 
 
 def read_hypotheses(decoded: Path, side: str) -> dict[str, list[str]]:
-    """What a decode step wrote for one side of the split, by group."""
-    files = (decoded / HYPOTHESES).glob(f"*.{side}.txt")
-    return {path.name.split(".")[0]: list(read_lines(path)) for path in files}
+    """What a decode step wrote for one side of the split, or one way to change the test sets, by group."""
+    return _by_group(decoded / HYPOTHESES, side)
+
+
+def read_choices(routed: Path, side: str) -> dict[str, list[str]]:
+    """The domain that the step route chose for each sentence, by group; `side` as for `read_hypotheses`."""
+    return _by_group(routed / CHOICES, side)
+
+
+def read_perturbed(changed: Path, variant: str, lang: str) -> dict[str, list[str]]:
+    """One language of the domains' test sets, changed in one way; without domains of which that left nothing."""
+    return {path.parent.name: list(read_lines(path)) for path in (changed / PERTURBED).glob(f"*/{variant}.{lang}")}
+
+
+def _by_group(folder: Path, side: str) -> dict[str, list[str]]:
+    return {path.name.split(".")[0]: list(read_lines(path)) for path in folder.glob(f"*.{side}.txt")}

@@ -1,13 +1,14 @@
-"""The steps decode and export: from checkpoints to hypotheses and a bundle. The only ones that need CTranslate2."""
+"""The steps decode, uniform_ensemble and export: from checkpoints to hypotheses and a bundle."""
 
 from __future__ import annotations
 
 from mtkd import fairseq_model, train
 from mtkd.bundle import Manifest
 from mtkd.context import StepContext
-from mtkd.corpus.subword import DICTIONARY, MODEL
+from mtkd.corpus.subword import DICTIONARY, MODEL, domain_symbol
 from mtkd.corpus.textfile import read_lines, write_json, writing
 from mtkd.decoding import Beam, Decoder
+from mtkd.ensemble import translate_with_ensemble
 from mtkd.export import Vocabulary, build_bundle, check_conversion, convert
 from mtkd.steps.files import BUNDLE, DECODED, FLOAT32, HYPOTHESES, RESULTS, STOCK, read_json
 
@@ -17,7 +18,7 @@ def decode(context: StepContext) -> None:
     model = context.node.target
     assert model is not None
     recipe, split = context.recipe, context.parent("split")
-    vocabulary = _vocabulary(context)
+    vocabulary = vocabulary_of(context)
     stock = context.dir / STOCK
     parameters = fairseq_model.to_stock(
         context.parent(model) / train.MODEL,
@@ -34,11 +35,32 @@ def decode(context: StepContext) -> None:
     for done, (side, group) in enumerate(wanted):
         context.progress.update(done, len(wanted), f"{group} {side}")
         sources = list(read_lines(split / group / f"{side}.{vocabulary.source_lang}"))
-        (context.dir / HYPOTHESES).mkdir(exist_ok=True)
+        tag = domain_symbol(group) if group in context.slice.get("tags", ()) else None
         with writing(context.dir / HYPOTHESES / f"{group}.{side}.txt") as file:
-            file.writelines(line + "\n" for line in decoder.translate(sources, beam))
+            file.writelines(line + "\n" for line in decoder.translate(sources, beam, tag=tag))
     size = sum(path.stat().st_size for path in float32.rglob("*") if path.is_file())
     write_json(context.dir / DECODED, {"parameters": parameters, "float32_bytes": size, "parity": parity})
+
+
+def uniform_ensemble(context: StepContext) -> None:
+    """Translate every test set with all teachers together; a killed run keeps the sets that it has finished."""
+    recipe, split, vocabulary = context.recipe, context.parent("split"), vocabulary_of(context)
+    teachers = context.parents("decode").values()
+    beam = Beam(recipe.decoding.beam, recipe.decoding.length_penalty)
+    for group in context.slice["sides"]["test"]:
+        output = context.dir / HYPOTHESES / f"{group}.test.txt"
+        if output.exists():
+            continue
+        lines = translate_with_ensemble(
+            [decoded / STOCK for decoded in teachers],
+            vocabulary,
+            list(read_lines(split / group / f"test.{vocabulary.source_lang}")),
+            beam,
+            threads=context.threads,
+            progress=lambda done, total, group=group: context.progress.update(done, total, group),  # type: ignore[misc]
+        )
+        with writing(output) as file:
+            file.writelines(line + "\n" for line in lines)
 
 
 def export(context: StepContext) -> None:
@@ -65,7 +87,7 @@ def export(context: StepContext) -> None:
     bundle = build_bundle(
         decoded / STOCK,
         decoded / FLOAT32,
-        _vocabulary(context),
+        vocabulary_of(context),
         context.dir / BUNDLE,
         manifest=manifest,
         dev_sources=sources,
@@ -75,7 +97,8 @@ def export(context: StepContext) -> None:
     context.progress.message(f"bundle {bundle.digest}")
 
 
-def _vocabulary(context: StepContext) -> Vocabulary:
+def vocabulary_of(context: StepContext) -> Vocabulary:
+    """The run's vocabulary; `subword` is a parent of the step."""
     folder, languages = context.parent("subword"), context.recipe.languages
     return Vocabulary(folder / MODEL, folder / DICTIONARY, languages.source, languages.target)
 

@@ -12,12 +12,27 @@ from mtkd.capture import failed_gates
 from mtkd.context import StepContext
 from mtkd.corpus.textfile import write_json
 from mtkd.corpus.transfer import COUNTS
-from mtkd.evaluation import EvaluationInputs, teacher_gap
+from mtkd.evaluation import EvaluationInputs, routed, teacher_gap
 from mtkd.evaluation import evaluate as evaluate_systems
 from mtkd.processes import cpu_name
 from mtkd.recipe_file import resolved
 from mtkd.report import ReportInputs, write_report
-from mtkd.steps.files import BUNDLE, CAPTURED, DECODED, GAP, RESULTS, SWEEP, read_hypotheses, read_json, read_references
+from mtkd.robustness import evaluate_robustness
+from mtkd.steps.files import (
+    BUNDLE,
+    CAPTURED,
+    DECODED,
+    GAP,
+    RESULTS,
+    ROUTES,
+    SWEEP,
+    TRANSLATIONS,
+    read_choices,
+    read_hypotheses,
+    read_json,
+    read_perturbed,
+    read_references,
+)
 from mtkd.workspace import read_json as read_json_if_any
 
 
@@ -42,6 +57,10 @@ def evaluate(context: StepContext) -> None:
     hypotheses = {
         _system_name(model): read_hypotheses(path, "test") for model, path in context.parents("decode").items()
     }
+    if "uniform_ensemble" in recipe.systems:
+        hypotheses["uniform_ensemble"] = read_hypotheses(context.parent("uniform_ensemble"), "test")
+    if "routing" in recipe.systems:
+        hypotheses["routing"] = routed(hypotheses, read_choices(context.parent("route"), "test"))
     inputs = EvaluationInputs(
         hypotheses=hypotheses,
         references=read_references(context, "test", list(recipe.corpora_groups())),
@@ -50,7 +69,27 @@ def evaluate(context: StepContext) -> None:
         target_lang=recipe.languages.target,
         seed=recipe.seed,
     )
-    write_json(context.dir / RESULTS, evaluate_systems(inputs))
+    found = evaluate_systems(inputs) | _robustness(context)
+    if "routing" in recipe.systems:
+        found["routing"] = read_json(context.parent("route") / ROUTES)
+    write_json(context.dir / RESULTS, found)
+
+
+def _robustness(context: StepContext) -> dict[str, Any]:
+    """What becomes of the systems on changed test sets, where the recipe asks for them."""
+    recipe = context.recipe
+    if not recipe.robustness:
+        return {}
+    changed, decoded = context.parent("robustness"), context.parents("decode_perturbed")
+    return evaluate_robustness(
+        {
+            system: {variant: read_hypotheses(path, variant) for variant in recipe.robustness}
+            for system, path in decoded.items()
+        },
+        {variant: read_perturbed(changed, variant, recipe.languages.target) for variant in recipe.robustness},
+        target_lang=recipe.languages.target,
+        seed=recipe.seed,
+    )
 
 
 def report(context: StepContext) -> None:
@@ -77,6 +116,7 @@ def report(context: StepContext) -> None:
         captures=captures,
         failed_gates=[line for of in captures.values() for line in failed_gates(of, distill.gates, epsilon)],
         transfer={domain: read_json(path / COUNTS) for domain, path in context.parents("transfer").items()},
+        translations={domain: read_json(path / TRANSLATIONS) for domain, path in context.parents("translate").items()},
         sizes=sizes,
         gap=_where_made(context, "gap", GAP),
         sweep=_where_made(context, "sweep", SWEEP),

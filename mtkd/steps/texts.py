@@ -57,7 +57,7 @@ def binarize(context: StepContext) -> None:
     augmenter = Augmenter(context.recipe.augmentation, seed=context.recipe.seed, reserved=reserved)
     encode_corpora(context.parent("split"), vocabulary / MODEL, text, context.recipe.languages, augment=augmenter)
     write_json(context.dir / AUGMENTED, augmenter.counts)
-    groups = list(context.recipe.corpora_groups())
+    groups = list(context.recipe.trained_groups())
     for done, group in enumerate(groups):
         context.progress.update(done, len(groups), group)
         argv = commands.preprocess(

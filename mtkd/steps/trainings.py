@@ -1,4 +1,4 @@
-"""The steps generic, teacher, mixed and student: one call of fairseq-train each, or a model that the user brings."""
+"""The steps that train: one call of fairseq-train each, or a model that the user brings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mtkd.corpus.subword import DICTIONARY, VOCABULARY, dictionary_symbols
 from mtkd.distill.topk import TopKStore
 from mtkd.distill.weighting import rule_text
 from mtkd.errors import CheckpointError, GateError, StoreMismatch
-from mtkd.plan import corpus_teachers, generic_node, teacher_node
-from mtkd.recipe import Training
-from mtkd.recipe_text import GENERAL, TRANSFER
+from mtkd.recipe import Distill, Training
+from mtkd.recipe_text import GENERAL, TRANSFER, TRANSLATED
 from mtkd.steps.files import CAPTURED, DATA, STORE, read_json
+from mtkd.systems import corpus_teachers, generic_node, teacher_node
 
 
 def generic(context: StepContext) -> None:
@@ -28,7 +28,7 @@ def generic(context: StepContext) -> None:
     if recipe.generic.checkpoint is not None:
         _bring(context, recipe.generic.checkpoint)
         return
-    domains = [GENERAL] if recipe.generic.text == "general" else list(recipe.corpora_groups())
+    domains = [GENERAL] if recipe.generic.text == "general" else list(recipe.trained_groups())
     _train(context, context.slice["preset"], recipe.training.generic, domains)
 
 
@@ -50,30 +50,61 @@ def mixed(context: StepContext) -> None:
     _train_on_mix(context)
 
 
+def tagged(context: StepContext) -> None:
+    """Mixed fine-tuning in which every source begins with its domain's symbol (Kobus et al. 2017)."""
+    _train_on_mix(context, tagged=True)
+
+
 def student(context: StepContext) -> None:
     """The student, or one of a sweep: all domains together, from references and soft targets."""
-    distill = context.recipe.distill.model_copy(update=context.slice["distill"])
+    distill = _distill(context)
     if distill.kd_weight == 0.0:
         _train_on_mix(context)
         return
     transfer = {domain: path / DATA / (domain + TRANSFER) for domain, path in context.parents("transfer").items()}
+    corpora = {corpus: corpus for corpus in corpus_teachers(context.recipe)}
+    _train_on_mix(context, **_beliefs(context, distill, corpora), transfer=transfer)
+
+
+def sequence_kd(context: StepContext) -> None:
+    """Mixed fine-tuning on the teachers' translations of its sources (Kim and Rush 2016; Currey et al. 2020)."""
+    _train_on_mix(context, translations=_translations(context))
+
+
+def word_and_sequence_kd(context: StepContext) -> None:
+    """The student's run, with its teachers' translations for references and what they believe about these."""
+    corpora = {domain: domain + TRANSLATED for domain in context.recipe.domains}
+    taught = _beliefs(context, _distill(context), corpora)
+    _train_on_mix(context, **taught, translations=_translations(context))
+
+
+def _distill(context: StepContext) -> Distill:
+    return context.recipe.distill.model_copy(update=context.slice["distill"])
+
+
+def _translations(context: StepContext) -> dict[str, Path]:
+    return {domain: path / DATA / (domain + TRANSLATED) for domain, path in context.parents("translate").items()}
+
+
+def _beliefs(context: StepContext, distill: Distill, corpora: dict[str, str]) -> dict[str, Any]:
+    """The soft targets of a `TrainingJob`; `corpora`: what the trainer calls a corpus -> what was captured of it."""
+    weights = corpus_teachers(context.recipe)
     if distill.source == "online":
         teachers = {
-            corpus: {str(_teacher(context, name)): weight for name, weight in of.items()}
-            for corpus, of in corpus_teachers(context.recipe).items()
+            name: {str(_teacher(context, teacher)): weight for teacher, weight in weights[name].items()}
+            for name in corpora
         }
-        _train_on_mix(context, distill=distill, teachers=teachers, transfer=transfer)
-        return
+        return {"distill": distill, "teachers": teachers}
     _hold_against_gates(context)
-    stores = {corpus: path / STORE for corpus, path in context.parents("capture").items()}
-    for corpus, path in stores.items():
-        _hold_against_teachers(context, corpus, TopKStore.open(path))
-    _train_on_mix(context, distill=distill, stores=stores, transfer=transfer)
+    captured = context.parents("capture")
+    stores = {name: captured[corpus] / STORE for name, corpus in corpora.items()}
+    for name, path in stores.items():
+        _hold_against_teachers(context, corpora[name], weights[name], TopKStore.open(path))
+    return {"distill": distill, "stores": stores}
 
 
-def _hold_against_teachers(context: StepContext, corpus: str, store: TopKStore) -> None:
+def _hold_against_teachers(context: StepContext, corpus: str, weights: dict[str, float], store: TopKStore) -> None:
     """The trainer compares vocabulary and targets; which teachers a store is of, and how mixed, only we can know."""
-    weights = corpus_teachers(context.recipe)[corpus]
     store.require(
         vocabulary=read_json(context.parent("binarize") / VOCABULARY)["fingerprint"],
         targets=store.header.targets,

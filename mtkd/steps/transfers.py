@@ -1,10 +1,14 @@
-"""The step transfer: a teacher translates its domain's text without references, for the student to learn from."""
+"""The steps transfer and translate: a teacher translates text of its domain for a student to learn from.
+
+Text without references (transfer), of which only what is worth it is kept; and the domain's own train sources
+(translate), of which every row stays.
+"""
 
 from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -15,16 +19,22 @@ from fairseq_cli import preprocess
 
 from mtkd import commands, fairseq_model, train
 from mtkd.context import StepContext
+from mtkd.corpus.augment import Augmenter
 from mtkd.corpus.clean import normalise
+from mtkd.corpus.filters import FILTERS
+from mtkd.corpus.leakage import GroupedPair
 from mtkd.corpus.located import with_fetched
 from mtkd.corpus.subword import DICTIONARY, MODEL, VOCABULARY
-from mtkd.corpus.textfile import read_lines, write_json, writing
+from mtkd.corpus.textfile import count_lines, read_lines, write_json, writing
 from mtkd.corpus.transfer import COUNTS, clean_transfer, dropped, reason_to_drop_translation, refuse_nothing
 from mtkd.decoding import MAX_PIECES, Beam, Decoder
 from mtkd.export import Vocabulary, check_conversion, convert
-from mtkd.recipe_text import TRANSFER
-from mtkd.steps.files import DATA, FLOAT32, STOCK, read_json
+from mtkd.recipe_text import TRANSFER, TRANSLATED, Filters, Languages
+from mtkd.steps.files import DATA, FLOAT32, STOCK, TRANSLATIONS, read_json
 
+SOURCES = "sources.txt"
+KEPT_REFERENCE = ("cut_off", "untranslated", *FILTERS, "too_long")
+"""Why a row keeps its reference; as in REASONS."""
 SENTENCES_PER_PART = 1024
 """Sentences translated and committed at once: a killed run loses no more than that."""
 
@@ -40,11 +50,40 @@ def transfer(context: StepContext) -> None:
         decoder = _decoder(context, work)
         _translate(context, decoder, work, counts["kept"])
         _write_rows(context, decoder, work, counts)
-        _binarize(context, work)
-        shutil.copyfile(context.parent("binarize") / VOCABULARY, context.dir / VOCABULARY)
+        _binarize(context, work, TRANSFER)
         write_json(context.dir / COUNTS, counts)
         kept = f"{counts['kept']:,} of {counts['read']:,} sentences translated and kept"
         context.progress.message(f"{kept} (dropped: {dropped(counts)})")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def translate(context: StepContext) -> None:
+    """Translate a domain's train sources, and binarise them so that row i is still sentence i of the split.
+
+    For sequence-level distillation (Kim and Rush 2016), of each domain by its own teacher (Currey et al. 2020). A
+    translation that teaches nothing (cut off, empty, too long, or such that the recipe's filters would drop a reference
+    like it) is not used: its row keeps the reference, and is counted. No row is dropped, so that the run sees the rows
+    of mixed fine-tuning as often as that does. Where the recipe augments, as large a share is rewritten as there, but
+    which rows goes by both sides.
+    """
+    work, domain = context.dir / "work", context.slice["domain"]
+    if not (context.dir / TRANSLATIONS).exists():
+        source = context.parent("split") / domain / f"train.{context.recipe.languages.source}"
+        if not (work / SOURCES).exists():
+            with writing(work / SOURCES) as file:
+                file.writelines(line + "\n" for line in read_lines(source))
+        decoder = _decoder(context, work)
+        counts: dict[str, Any] = {
+            "rows": count_lines(source),
+            "translated": 0,
+            "reference kept": dict.fromkeys(KEPT_REFERENCE, 0),
+        }
+        _translate(context, decoder, work, counts["rows"])
+        _write_translated_rows(context, decoder, work, counts)
+        _binarize(context, work, TRANSLATED)
+        write_json(context.dir / TRANSLATIONS, counts)
+        done = f"{counts['translated']:,} of {counts['rows']:,} rows translated, the others keep their references"
+        context.progress.message(done)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -56,7 +95,7 @@ def _clean(context: StepContext, work: Path) -> dict[str, Any]:
             with_fetched(context.recipe, context.parents("fetch")),
             context.slice["domain"],
             context.parent("split"),
-            work / "sources.txt",
+            work / SOURCES,
             progress=lambda _, done, total: context.progress.update(done, total, "read"),
         )
         write_json(cleaned, counts)
@@ -94,7 +133,7 @@ def _translate(context: StepContext, decoder: Decoder, work: Path, total: int) -
 
 def _parts(work: Path) -> Iterator[tuple[Path, list[str]]]:
     """The file of each part's translations, and the part's sources."""
-    sources, number = read_lines(work / "sources.txt"), 0
+    sources, number = read_lines(work / SOURCES), 0
     while part := list(islice(sources, SENTENCES_PER_PART)):
         yield work / "translations" / f"{number:06}.tsv", part
         number += 1
@@ -114,14 +153,11 @@ def _write_rows(context: StepContext, decoder: Decoder, work: Path, counts: dict
             stack.enter_context(writing(folder / name)) for folder in (context.dir, work / "pieces") for name in names
         ]
         for part, sources in _parts(work):
-            marks, translations = zip(*(line.split("\t") for line in read_lines(part)), strict=True)
+            marks, translations = _marked(part)
             pieces = decoder.pieces(sources), decoder.pieces(translations)
             for source, translation, mark, *sides in zip(sources, translations, marks, *pieces, strict=True):
-                reason = reason_to_drop_translation(source, translation, filters, languages, cut_off=mark == "1")
-                # An end of sentence comes on top of either side.
+                reason = _reason(source, translation, filters, languages, cut_off=mark == "1", sides=sides)
                 sizes = [len(side) + 1 for side in sides]
-                if reason is None and max(sizes) > MAX_PIECES:
-                    reason = "too_long"
                 if reason is not None:
                     counts["dropped"][reason] += 1
                     counts["kept"] -= 1
@@ -133,9 +169,64 @@ def _write_rows(context: StepContext, decoder: Decoder, work: Path, counts: dict
     refuse_nothing(context.slice["domain"], counts)
 
 
-def _binarize(context: StepContext, work: Path) -> None:
-    """Run fairseq-preprocess, without its workers: CTranslate2 is not safe to fork."""
-    output = context.dir / DATA / (context.slice["domain"] + TRANSFER)
+def _marked(part: Path) -> tuple[Sequence[str], Sequence[str]]:
+    """A part's marks and translations."""
+    marks, translations = zip(*(line.split("\t") for line in read_lines(part)), strict=True)
+    return marks, translations
+
+
+def _reason(
+    source: str, translation: str, filters: Filters, languages: Languages, *, cut_off: bool, sides: Sequence[list[str]]
+) -> str | None:
+    """Why a translation is not learnt from; `sides`: pieces of source and translation."""
+    reason = reason_to_drop_translation(source, translation, filters, languages, cut_off=cut_off)
+    # An end of sentence comes on top of either side.
+    too_long = max(len(side) + 1 for side in sides) > MAX_PIECES
+    return "too_long" if reason is None and too_long else reason
+
+
+def _write_translated_rows(context: StepContext, decoder: Decoder, work: Path, counts: dict[str, Any]) -> None:
+    """Write every row as text to look at and, augmented, as pieces to binarise."""
+    recipe, languages = context.recipe, context.recipe.languages
+    reserved = read_json(context.parent("subword") / VOCABULARY)["reserved"]
+    augmenter = Augmenter(recipe.augmentation, seed=recipe.seed, reserved=reserved)
+    names = [f"train.{language}" for language in (languages.source, languages.target)]
+    with ExitStack() as stack:
+        texts, pieces = (
+            [stack.enter_context(writing(folder / name)) for name in names] for folder in (context.dir, work / "pieces")
+        )
+        for rows in _translated_rows(context, decoder, work, counts):
+            augmented = list(augmenter(rows))
+            for side, (text, cut) in enumerate(zip(texts, pieces, strict=True), start=1):
+                text.writelines(f"{row[side]}\n" for row in rows)
+                cut.writelines(" ".join(line) + "\n" for line in decoder.pieces([row[side] for row in augmented]))
+
+
+def _translated_rows(
+    context: StepContext, decoder: Decoder, work: Path, counts: dict[str, Any]
+) -> Iterator[list[GroupedPair]]:
+    """Each part's rows with their translations or, where these are not used, their references; counts both."""
+    languages, domain = context.recipe.languages, context.slice["domain"]
+    filters = context.recipe.domains[domain].filters
+    references = read_lines(context.parent("split") / domain / f"train.{languages.target}")
+    for part, sources in _parts(work):
+        marks, translations = _marked(part)
+        pieces = decoder.pieces(sources), decoder.pieces(translations)
+        rows = []
+        for source, translation, mark, *sides in zip(sources, translations, marks, *pieces, strict=True):
+            reason = _reason(source, translation, filters, languages, cut_off=mark == "1", sides=sides)
+            reference = next(references)
+            if reason is None:
+                counts["translated"] += 1
+            else:
+                counts["reference kept"][reason] += 1
+            rows.append(GroupedPair(domain, source, translation if reason is None else reference))
+        yield rows
+
+
+def _binarize(context: StepContext, work: Path, suffix: str) -> None:
+    """Run fairseq-preprocess, without its workers: CTranslate2 is not safe to fork; and copy the vocabulary's name."""
+    output = context.dir / DATA / (context.slice["domain"] + suffix)
     shutil.rmtree(output, ignore_errors=True)
     argv = commands.preprocess(
         context.recipe,
@@ -148,3 +239,4 @@ def _binarize(context: StepContext, work: Path) -> None:
     context.commands.append(["fairseq-preprocess", *argv])
     (context.dir / "command.sh").write_text(shlex.join(context.commands[-1]) + "\n", encoding="utf-8")
     preprocess.main(options.get_preprocessing_parser().parse_args(argv))
+    shutil.copyfile(context.parent("binarize") / VOCABULARY, context.dir / VOCABULARY)

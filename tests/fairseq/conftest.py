@@ -110,6 +110,14 @@ def trained(micro: Micro, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
+def bank_teacher(micro: Micro, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a teacher that knows its domain well enough to translate sentences unlike each other."""
+    folder = tmp_path_factory.mktemp("teacher")
+    run_fairseq_train(micro.train_args(folder, updates=200, domains=["bank"]))
+    return folder / "checkpoint_best.pt"
+
+
+@pytest.fixture(scope="session")
 def teachers(trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two models that differ: one that was trained, and the same with noise on its weights."""
     noisy = tmp_path_factory.mktemp("second") / "second.pt"

@@ -25,12 +25,13 @@ from mtkd.context import StepContext
 from mtkd.distill.topk import TopKStore
 from mtkd.distill.weighting import WEIGHTING_RULES
 from mtkd.errors import CheckpointError, UsageError
-from mtkd.plan import build_plan, teacher_node
+from mtkd.plan import build_plan
 from mtkd.progress import Progress
 from mtkd.recipe_file import load_recipe
 from mtkd.recipe_text import GENERALIST
 from mtkd.steps import captures
 from mtkd.steps.files import CAPTURED, DATA, STORE
+from mtkd.systems import teacher_node
 from mtkd.teacher import TeacherPass
 from mtkd.workspace import Workspace
 from tests.toy import write_micro

@@ -65,18 +65,10 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def teacher(micro, fairseq_train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoint of a teacher that knows its domain well enough to translate sentences unlike each other."""
-    folder = tmp_path_factory.mktemp("teacher")
-    fairseq_train(micro.train_args(folder, updates=200, domains=["bank"]))
-    return folder / "checkpoint_best.pt"
-
-
-@pytest.fixture(scope="module")
-def decoder(micro, teacher, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+def decoder(micro, bank_teacher, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     """The same teacher, converted once more."""
     folder = tmp_path_factory.mktemp("decoder")
-    to_stock(teacher, folder / "stock.pt", source_lang="en", target_lang="de")
+    to_stock(bank_teacher, folder / "stock.pt", source_lang="en", target_lang="de")
     convert(folder / "stock.pt", Vocabulary(micro.subword_model, micro.dictionary, "en", "de"), folder / "model")
     return Decoder(folder / "model", micro.subword_model, threads=1)
 
@@ -94,9 +86,9 @@ def prepare(micro, teacher: Path, root: Path) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def translated(micro, teacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def translated(micro, bank_teacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the step transfer.bank leaves."""
-    return prepare(micro, teacher, tmp_path_factory.mktemp("transfer")).run()
+    return prepare(micro, bank_teacher, tmp_path_factory.mktemp("transfer")).run()
 
 
 def binarised(micro, folder: Path) -> Any:
@@ -144,9 +136,11 @@ def test_row_i_is_kept_sentence_i_and_its_translation(translated: Path, micro, d
             assert side[row][-1] == dictionary.eos()
 
 
-def test_a_killed_run_continues_and_equals_an_uninterrupted_one(micro, teacher, tmp_path: Path, monkeypatch) -> None:
+def test_a_killed_run_continues_and_equals_an_uninterrupted_one(
+    micro, bank_teacher, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr(transfers, "SENTENCES_PER_PART", 16)
-    whole, killed = (prepare(micro, teacher, tmp_path / name) for name in ("whole", "killed"))
+    whole, killed = (prepare(micro, bank_teacher, tmp_path / name) for name in ("whole", "killed"))
     expected = contents(whole.run())
     with pytest.raises(KeyboardInterrupt):
         killed.run(Quiet(kill_after=32))
@@ -185,9 +179,9 @@ def test_killed_once_the_counts_are_written_nothing_is_translated_again(
     assert contents(folder) == contents(translated)
 
 
-def test_translations_cut_off_by_the_limit_are_dropped(micro, teacher, tmp_path: Path, monkeypatch) -> None:
+def test_translations_cut_off_by_the_limit_are_dropped(micro, bank_teacher, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("mtkd.decoding.EXTRA_PIECES", -8)
-    folder = prepare(micro, teacher, tmp_path).run()
+    folder = prepare(micro, bank_teacher, tmp_path).run()
     counts = json.loads((folder / COUNTS).read_text())
     assert counts["dropped"]["cut_off"] == SENTENCES - counts["kept"]
     assert 0 < counts["kept"] < SENTENCES
@@ -195,9 +189,11 @@ def test_translations_cut_off_by_the_limit_are_dropped(micro, teacher, tmp_path:
     assert rows.tgt_sizes.max() - 1 < 2 * (rows.src_sizes.max() - 1) - 8
 
 
-def test_rows_longer_than_a_model_has_positions_for_are_dropped(micro, teacher, tmp_path: Path, monkeypatch) -> None:
+def test_rows_longer_than_a_model_has_positions_for_are_dropped(
+    micro, bank_teacher, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr(transfers, "MAX_PIECES", 8)
-    folder = prepare(micro, teacher, tmp_path).run()
+    folder = prepare(micro, bank_teacher, tmp_path).run()
     counts = json.loads((folder / COUNTS).read_text())
     assert counts["dropped"]["too_long"] > 0
     rows = binarised(micro, folder)
@@ -205,10 +201,10 @@ def test_rows_longer_than_a_model_has_positions_for_are_dropped(micro, teacher, 
     assert max(rows.src_sizes.max(), rows.tgt_sizes.max()) == 8
 
 
-def test_translations_that_are_all_dropped_stop_the_run(micro, teacher, tmp_path: Path, monkeypatch) -> None:
+def test_translations_that_are_all_dropped_stop_the_run(micro, bank_teacher, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(transfers, "MAX_PIECES", 1)
     with pytest.raises(CorpusError, match=r"'bank': none of its 60 sentences .*\(too_long 60\)"):
-        prepare(micro, teacher, tmp_path).run()
+        prepare(micro, bank_teacher, tmp_path).run()
 
 
 def test_a_hypothesis_that_the_model_did_not_end_is_marked(micro, decoder: Decoder) -> None:
@@ -224,3 +220,12 @@ def test_a_hypothesis_that_the_model_did_not_end_is_marked(micro, decoder: Decod
         ended.append(result.hypotheses[0][-1] == "</s>")
     assert 0 < sum(ended) < len(ended)
     assert sum(each.cut_off != end for each, end in zip(found, ended, strict=True)) >= 0.95 * len(ended)
+
+
+def test_a_tag_is_one_more_piece_before_the_source(micro, decoder: Decoder) -> None:
+    sources = lines(micro.split / "bank" / "test.en")[:6]
+    tagged = decoder.translate(sources, Beam(2, 1.0), tag="<dom:river>")
+    for source, translation in zip(sources, tagged, strict=True):
+        (result,) = decoder.model.translate_batch([["<dom:river>", *decoder.pieces([source])[0]]], beam_size=2)
+        assert decoder.subword.decode(result.hypotheses[0]) == translation
+    assert tagged != decoder.translate(sources, Beam(2, 1.0))

@@ -66,6 +66,8 @@ def test_without_folders_files_name_the_domains(tmp_path: Path) -> None:
         ("法律", "domain"),
         ("generic", "generic_text"),
         ("my_transfer", "my_transfer_text"),
+        ("my_translated", "my_translated_text"),
+        ("pooled", "pooled_text"),
         ("general", "general"),
     ],
 )

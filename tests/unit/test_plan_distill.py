@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from mtkd.distill.weighting import WEIGHTING_RULES
-from mtkd.graph import STEP_VERSIONS, Plan
-from mtkd.plan import build_plan, corpus_teachers, sweep_students
+from mtkd.graph import Plan
+from mtkd.plan import build_plan
 from mtkd.recipe_file import load_recipe
+from mtkd.systems import corpus_teachers, sweep_students
 from tests.unit.workflow_recipe import write_recipe
 
 SWEEP = ("sweep.kd_weight=[0, 0.5, 1]", "sweep.temperature=[1, 2]")
@@ -57,7 +58,7 @@ def test_student_knows_every_teacher_that_it_learns_from(path: Path, rule: str) 
 
 def test_a_generalist_of_another_shape_is_the_teachers_own(path: Path) -> None:
     nodes = plan_of(path, "distill.weighting=generalist_and_specialist", "model.teacher=base").nodes
-    assert "generic.base" in nodes["capture.it"].parents
+    assert "generic" in nodes["capture.it"].parents
     assert "generic.tiny" in nodes["student"].parents
 
 
@@ -110,11 +111,6 @@ def test_loss_weights_count_for_student_and_mixed_alike(path: Path) -> None:
     changed = remade(path, (), ("sampling.loss_weights={it: 2}",))
     assert {"student", "mixed"} <= changed
     assert "teacher.it" not in changed
-
-
-def test_every_step_has_its_nodes_somewhere(path: Path) -> None:
-    plan = plan_of(path, WITHOUT_REFERENCES, *SWEEP, "domains.it.corpora.0.archives=[deb:it]")
-    assert {node.step for node in plan.nodes.values()} == set(STEP_VERSIONS)
 
 
 def test_transfer_text_is_taught_by_its_domains_teachers(path: Path) -> None:
