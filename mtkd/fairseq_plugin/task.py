@@ -3,94 +3,31 @@
     fairseq-train DATA --user-dir mtkd/fairseq_plugin --task multi_domain_translation --domains office,religion \
         --soft-targets '{"office": "STORE", "religion": "STORE"}' --criterion word_kd --kd-weight 0.5 ...
 
-DATA holds one folder a domain, each made by fairseq-preprocess with the same dictionary. No `from __future__ import
-annotations` here: fairseq reads the dataclass's types at run time.
+DATA holds one folder a domain, each made by fairseq-preprocess with the same dictionary.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import TranslationConfig, TranslationTask, load_langpair_dataset
-from omegaconf import II
+from fairseq.tasks.translation import TranslationTask, load_langpair_dataset
 
 from mtkd.corpus.subword import domain_symbol, fingerprint
-from mtkd.distill.losses import TAILS
 from mtkd.distill.topk import TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
-from mtkd.fairseq_plugin.dataset import ORDERS, DomainSampling, MultiDomainDataset, with_tag
+from mtkd.fairseq_plugin.config import MultiDomainTranslationConfig
+from mtkd.fairseq_plugin.dataset import DomainSampling, MultiDomainDataset, with_tag
 from mtkd.fairseq_plugin.online import OnlineTeachers
 from mtkd.recipe_text import TRANSFER, TRANSLATED
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class MultiDomainTranslationConfig(TranslationConfig):  # type: ignore[misc]
-    """Arguments of the task, beside those of fairseq's `translation`."""
-
-    domains: str = field(
-        default="", metadata={"help": "comma-separated names of the domains, each a folder of DATA; required"}
-    )
-    sampling_weights: str = field(
-        default="{}", metadata={"help": "JSON object domain -> weight; a domain not named has weight 1"}
-    )
-    sampling_temperature: float = field(
-        default=1.0, metadata={"help": "p_d ~ (weight_d * rows_d)^(1/temperature); 1 = as the data is, large = equal"}
-    )
-    soft_targets: str = field(
-        default="{}",
-        metadata={
-            "help": "JSON object domain -> top-k store (DOMAIN_transfer for its --transfer text); others: NLL alone"
-        },
-    )
-    online_teachers: str = field(
-        default="{}",
-        metadata={
-            "help": "JSON object domain -> {checkpoint: share}, shares summing to 1: teachers that are run beside the "
-            "student, in place of --soft-targets"
-        },
-    )
-    transfer: str = field(
-        default="{}",
-        metadata={"help": "JSON object domain -> folder of a train set without references; its rows have lambda = 1"},
-    )
-    translations: str = field(
-        default="{}",
-        metadata={
-            "help": "JSON object domain -> folder of a train set with its teacher's translations, in place of its own"
-        },
-    )
-    tag_domains: bool = field(
-        default=False, metadata={"help": "begin every source with its domain's symbol, <dom:DOMAIN>"}
-    )
-    loss_weights: str = field(
-        default="{}", metadata={"help": "JSON object domain -> weight of its tokens in the loss, scaled to mean 1"}
-    )
-    soft_targets_top_k: int = field(
-        default=0, metadata={"help": "entries a token to use of the store; a smaller k folds the rest; 0 = all stored"}
-    )
-    kd_temperature: float = field(default=1.0, metadata={"help": "T of T^2 * KL; must have been captured"})
-    kd_tail: ChoiceEnum(list(TAILS)) = field(  # type: ignore[valid-type]
-        default="bucket", metadata={"help": "what is done with the teacher's mass outside the kept entries"}
-    )
-    batch_order: ChoiceEnum(list(ORDERS)) = field(  # type: ignore[valid-type]
-        default="longer_side",
-        metadata={"help": "sort rows by their longer side, for less padding, or by source, as fairseq does"},
-    )
-    bf16_autocast: ChoiceEnum(["auto", "on", "off"]) = field(  # type: ignore[valid-type]
-        default="auto",
-        metadata={"help": "bfloat16 autocast in forward; auto = where CPU (avx512_bf16, amx) or GPU is fast at it"},
-    )
-    seed: int = II("common.seed")
-    fp16: bool = II("common.fp16")
 
 
 @register_task("multi_domain_translation", dataclass=MultiDomainTranslationConfig)
@@ -112,7 +49,7 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         """Teachers to run, once the train split is loaded."""
 
     @classmethod
-    def setup_task(cls, cfg: MultiDomainTranslationConfig, **kwargs: Any) -> "MultiDomainTranslationTask":
+    def setup_task(cls, cfg: MultiDomainTranslationConfig, **kwargs: Any) -> MultiDomainTranslationTask:
         """Load the dictionaries of the first domain and require the same in every other.
 
         Raises:
