@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 import mtkd.fairseq_plugin  # noqa: F401  registers task and criterion, and allows argparse.Namespace
 from mtkd.checkpoint import read, vocabulary_rows, write, wrong_vocabulary
 from mtkd.errors import CheckpointError
+from mtkd.fairseq_plugin.config import MultiDomainTranslationConfig
 from mtkd.fairseq_plugin.criterion import WordKDCriterionConfig
-from mtkd.fairseq_plugin.task import MultiDomainTranslationConfig
 
 
 def load_model(path: Path, dictionary: Dictionary, source_lang: str, target_lang: str) -> Any:

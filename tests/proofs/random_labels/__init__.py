@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from fairseq.tasks import register_task
 
+from mtkd.fairseq_plugin.config import MultiDomainTranslationConfig
 from mtkd.fairseq_plugin.dataset import MultiDomainDataset
-from mtkd.fairseq_plugin.task import MultiDomainTranslationConfig, MultiDomainTranslationTask
+from mtkd.fairseq_plugin.task import MultiDomainTranslationTask
 
 
 @dataclass
