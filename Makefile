@@ -45,7 +45,7 @@ check-readme: $(VENV)/dev.stamp  ## run what README shows, and hold its tables a
 	$(BIN)/python -m pytest tests/readme -m 'readme or not readme'
 
 prove: $(VENV)/dev.stamp  ## the claims that take minutes: the toy's students, a run killed while it trains
-	$(BIN)/python -m pytest tests/proofs tests/e2e tests/bench -m proof -s
+	$(BIN)/python -m pytest tests/proofs tests/e2e tests/bench tests/fairseq -m proof -s
 
 # With no engine at hand, Debian's is installed, to be started for the tests alone (tests/docker/engine.py).
 docker-test: $(VENV)/dev.stamp  ## build both images, train in one, serve from the other

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import traceback
+from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; what belongs to a request ends with its id."""
+        # logging keeps the exception's text in the record: another handler's must not be ours, nor ours another's.
+        record = copy(record)
+        record.exc_text = None
         return " ".join([super().format(record), *(f"{key}={value}" for key, value in fields_of(record).items())])
 
     def formatException(self, ei: ExcInfo) -> str:

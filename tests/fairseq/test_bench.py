@@ -87,6 +87,7 @@ def test_bench_loss_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert figures["peak_bytes"] >= figures["baseline_bytes"]
 
 
+@pytest.mark.proof
 def test_bench_train_end_to_end(session: Session) -> None:
     found = benchmarks.train(session, preset="nano", vocab=2000, updates=4, max_tokens=300, top_k=8)
     (result,) = found["results"]
@@ -102,6 +103,7 @@ def test_bench_train_end_to_end(session: Session) -> None:
     cli_bench._print_result(result)
 
 
+@pytest.mark.proof
 def test_bench_capture_end_to_end(session: Session) -> None:
     found = benchmarks.capture(session, preset="nano", vocab=2000, tokens=600, top_k=8)
     variants = found["results"][0]["variants"]

@@ -35,6 +35,18 @@ def test_an_event_is_one_line_with_its_fields(log_format):
 
 
 @pytest.mark.parametrize("log_format", sorted(FORMATTERS))
+def test_another_handler_neither_sees_our_words_nor_gives_us_its_own(log_format):
+    try:
+        raise ValueError("Kanarienvogel")
+    except ValueError:
+        record = record_of("failed", exc_info=sys.exc_info())
+    ours, other = FORMATTERS[log_format](), logging.Formatter()
+    assert "Kanarienvogel" not in ours.format(record)
+    assert "Kanarienvogel" in other.format(record)
+    assert "Kanarienvogel" not in ours.format(record)
+
+
+@pytest.mark.parametrize("log_format", sorted(FORMATTERS))
 def test_an_exception_is_told_by_type_and_place_never_by_its_message(log_format):
     def fail():
         raise ValueError("canary 4711")
