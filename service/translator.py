@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -57,6 +58,9 @@ class Translator:
         self._deadline_s = settings.deadline_s
         self._max_alternatives = settings.max_alternatives
         self._spent = spent
+        # Flags take a millisecond of Python each. On the event loop, a batch that ends would hold up every new request;
+        # in many threads, those would take turns before the loop does.
+        self._inspector = ThreadPoolExecutor(1, thread_name_prefix="inspector")
 
     async def warm_up(self) -> None:
         """Do now, in a thread, what the first long translation would wait for."""
@@ -127,7 +131,9 @@ class Translator:
         before_s = job.decoding_s
         try:
             async with asyncio.timeout(self._deadline_s):
-                paths = (_Path(job, decoding, source, mask).result() for source, mask in masked.items())
+                paths = (
+                    _Path(job, decoding, source, mask, self._inspector).result() for source, mask in masked.items()
+                )
                 results = dict(zip(masked, await asyncio.gather(*paths), strict=True))
         finally:
             self._spent(job.decoding_s - before_s)
@@ -144,16 +150,17 @@ class _Path(NamedTuple):
     decoding: Decoding
     source: str
     masked: Masked
+    inspector: Executor
 
     async def result(self) -> _Result:
         """Its best translation; a second one with other settings is made where the first looks wrong."""
         first = await self._attempt(self.decoding)
         if not first:
             return await self._around()
-        flags = self._flags(first[0])
+        flags = await self._inspect(first[0])
         if flags:
             second = await self._attempt(_other(self.decoding))
-            if second and badness(second_flags := self._flags(second[0])) < badness(flags):
+            if second and badness(second_flags := await self._inspect(second[0])) < badness(flags):
                 first, flags = second, second_flags
         return _Result(tuple(first), flags)
 
@@ -186,6 +193,9 @@ class _Path(NamedTuple):
         outputs = iter(found)
         texts = (part.before + (next(outputs)[0].text if part.text else "") + part.after for part in segments)
         return _join("".join(texts), [hypotheses[0] for hypotheses in found])
+
+    async def _inspect(self, hypothesis: Hypothesis) -> tuple[str, ...]:
+        return await asyncio.get_running_loop().run_in_executor(self.inspector, self._flags, hypothesis)
 
     def _flags(self, hypothesis: Hypothesis, source: str | None = None) -> tuple[str, ...]:
         languages = (self.job.engine.source_lang, self.job.engine.target_lang)
