@@ -36,7 +36,7 @@ from service.settings import PREFIX, Settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-DOCUMENTS += [f"docs/{name}.md" for name in ("recipe", "corpora", "dependencies", "service")]
+DOCUMENTS += [f"docs/{name}.md" for name in ("recipe", "corpora", "dependencies", "service", "experiment")]
 PAIRS = "".join(f"sentence {i} of the source\tSatz {i} des Zieltexts\n" for i in range(50))
 
 
