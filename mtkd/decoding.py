@@ -36,6 +36,11 @@ class Hypothesis(NamedTuple):
     cut_off: bool
 
 
+def texts(subword: sentencepiece.SentencePieceProcessor, hypotheses: Sequence[Sequence[str]]) -> list[str]:
+    """The text of each hypothesis, on one line whatever it says: byte pieces can spell a line break."""
+    return [" ".join(text.split()) for text in subword.decode([list(pieces) for pieces in hypotheses])]
+
+
 class Decoder:
     """A CTranslate2 model with its SentencePiece model."""
 
@@ -73,7 +78,7 @@ class Decoder:
                 max_decoding_length=limit,
             )
             best = [result.hypotheses[0] for result in results]
-            for line, pieces, text in zip(chunk, best, self.subword.decode(best), strict=True):
+            for line, pieces, text in zip(chunk, best, texts(self.subword, best), strict=True):
                 # A hypothesis that the model ended is shorter: its end, which is not returned, took a step too.
                 found[line] = Hypothesis(text, len(pieces) >= limit)
         return found

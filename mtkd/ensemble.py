@@ -18,7 +18,7 @@ from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from torch.nn.utils.rnn import pad_sequence
 
 from mtkd import fairseq_model
-from mtkd.decoding import CHUNK, EXTRA_PIECES, MAX_PIECES, TOKENS_PER_BATCH, Beam
+from mtkd.decoding import CHUNK, EXTRA_PIECES, MAX_PIECES, TOKENS_PER_BATCH, Beam, texts
 from mtkd.export import Vocabulary
 
 
@@ -64,8 +64,8 @@ def translate_with_ensemble(
         for batch in _batches(lengths):
             padded = pad_sequence([ids[line] for line in batch], batch_first=True, padding_value=dictionary.pad())
             hypotheses = _search(ensemble, dictionary, padded.to(device), beam)
-            texts = subword.decode([[dictionary[piece] for piece in pieces] for pieces in hypotheses])
-            for line, text in zip(batch, texts, strict=True):
+            found_pieces = [[dictionary[piece] for piece in pieces] for pieces in hypotheses]
+            for line, text in zip(batch, texts(subword, found_pieces), strict=True):
                 found[line] = text
             done += len(batch)
             progress(done, len(sources))

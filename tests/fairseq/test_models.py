@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from fairseq.data import Dictionary
+from sentencepiece import SentencePieceProcessor
 
 from mtkd import checkpoint, export, fairseq_model
-from mtkd.decoding import Beam, Decoder
+from mtkd.decoding import Beam, Decoder, texts
 from mtkd.errors import CheckpointError, ExportRefused, UsageError
 from mtkd.export import Vocabulary
 from mtkd.teacher import TeacherPass
@@ -214,3 +215,10 @@ def test_decoding_keeps_the_order_of_lines_and_every_line(micro, stock: Path, tm
     assert len(together) == len(sources)
     assert together[3] == decoder.translate([sources[3]], Beam(2, 1.0))[0]
     assert together[-1] == decoder.translate(["monina"], Beam(2, 1.0))[0]
+
+
+def test_a_hypothesis_that_spells_a_line_break_stays_one_line(micro) -> None:
+    subword = SentencePieceProcessor(model_file=str(vocabulary(micro).subword_model))
+    [word] = subword.encode(["monina"], out_type=str)
+    broken = [*word, "<0x0A>", "<0x0D>", "<0xC2>", "<0x85>", *word]
+    assert texts(subword, [broken, word]) == ["monina monina", "monina"]
