@@ -117,7 +117,6 @@ def run(
     from mtkd import pipeline
     from mtkd.archive_lock import take_lock
     from mtkd.processes import available_cores
-    from mtkd.progress import ProgressView
 
     loaded, place = _open(recipe, workspace, set_)
     selection = pipeline.select(place, until=until, force=force)
@@ -125,19 +124,15 @@ def run(
         _print_states(place, selection)
         return
     take_lock(recipe, place, locked=locked)
-    if selection.pending:
-        pipeline.refuse_hopeless(loaded, place, selection)
-        with ProgressView(console, steps=len(selection.pending)) as view:
-            try:
-                used = cores or available_cores()
-                succeeded = pipeline.run(loaded, place, selection, cores=used, locked=locked, view=view)
-            except KeyboardInterrupt:
-                _fail("interrupted; the same command continues", 130)
-        if not succeeded:
-            _fail("a step failed; mend it, and the same command continues", 1)
-    else:
+    if not selection.pending:
         console.print(f"nothing to do: all {len(selection.nodes)} steps are done")
-    place.link_results()
+    try:
+        used = cores or available_cores()
+        succeeded = pipeline.make(loaded, place, selection, cores=used, locked=locked, console=console)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command continues", 130)
+    if not succeeded:
+        _fail("a step failed; mend it, and the same command continues", 1)
     if until is None:
         _print_results(place)
     elif any(node.step == "corpora" for node in selection.nodes):

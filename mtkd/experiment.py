@@ -24,7 +24,6 @@ from mtkd import pipeline
 from mtkd.archive_lock import take_lock
 from mtkd.errors import RecipeError, UsageError
 from mtkd.graph import Node
-from mtkd.progress import ProgressView
 from mtkd.recipe import Recipe
 from mtkd.recipe_file import did_you_mean, load_recipe
 from mtkd.recipe_yaml import RECIPE_NAME, read_mapping
@@ -152,19 +151,12 @@ def run_cell(experiment: Experiment, cell: OpenCell, *, cores: int, console: Con
     """Make what of a cell is not done, as `mtkd run` would; whether all of it was made. What failed has been shown.
 
     Raises:
-        MtkdError: as `pipeline.refuse_hopeless` and `pipeline.run` say.
+        MtkdError: as `pipeline.make` says.
         KeyboardInterrupt: by Ctrl-C or SIGTERM, once all processes have ended.
     """
     selection = pipeline.select(cell.place)
     take_lock(experiment.recipe, cell.place, locked=False)
-    succeeded = True
-    if selection.pending:
-        pipeline.refuse_hopeless(cell.recipe, cell.place, selection)
-        with ProgressView(console, steps=len(selection.pending)) as view:
-            succeeded = pipeline.run(cell.recipe, cell.place, selection, cores=cores, locked=False, view=view)
-    if succeeded:
-        cell.place.link_results()
-    return succeeded
+    return pipeline.make(cell.recipe, cell.place, selection, cores=cores, locked=False, console=console)
 
 
 def collect(experiment: Experiment, cells: Sequence[OpenCell], overrides: Sequence[str] = ()) -> dict[str, Any]:

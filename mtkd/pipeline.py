@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from rich.console import Console
+
 import mtkd
 from mtkd.check import disk_bytes, disk_problem, free_bytes
 from mtkd.commands import verify_fairseq_args
@@ -107,6 +109,24 @@ def run(
     if returncode and not view.running and not view.failed:
         raise MtkdError(f"Snakemake failed before any step did: see {workspace.snakemake_log}")
     return returncode == 0
+
+
+def make(
+    recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: int, locked: bool, console: Console
+) -> bool:
+    """Make what of `selection` is not done, showing it, and link the results; whether all of it was made.
+
+    Raises:
+        MtkdError: as `refuse_hopeless` and `run` say.
+        KeyboardInterrupt: by Ctrl-C or SIGTERM, once all processes have ended.
+    """
+    if selection.pending:
+        refuse_hopeless(recipe, workspace, selection)
+        with ProgressView(console, steps=len(selection.pending)) as view:
+            if not run(recipe, workspace, selection, cores=cores, locked=locked, view=view):
+                return False
+    workspace.link_results()
+    return True
 
 
 def _with_forced(plan: Plan, states: dict[str, State], forced: set[str]) -> dict[str, State]:
