@@ -16,6 +16,7 @@ from mtkd.report_tables import (
     NOT_RUN,
     capture_table,
     gap_table,
+    lead,
     robustness_domain_tables,
     robustness_tables,
     routing_cost,
@@ -88,7 +89,7 @@ def against_table(results: dict[str, Any], metric: str) -> Table | None:
     """The student's lead over each other system on each test set, marked where Holm leaves it significant."""
     columns = [*results["test_sets"], "pooled"]
     rows = [
-        [f"student - {LABELS.get(system, system)}", *(_lead(of.get(column)) for column in columns)]
+        [f"student - {LABELS.get(system, system)}", *(lead(of.get(column)) for column in columns)]
         for system, of in results.get("student_against", {}).get(metric, {}).items()
     ]
     return Table([LABELS.get(metric, metric), *columns[:-1], "all domains together"], rows) if rows else None
@@ -125,13 +126,6 @@ def reading_notes(cells: Mapping[str, dict[str, Any]]) -> list[str]:
     share = "gap closed: (student - mixed) / (teachers - mixed) on macro averages; in brackets its 95 % interval."
     time = "minutes: of an interrupted step those since it last started."
     return [*dict.fromkeys(notes), own, share, time]
-
-
-def _lead(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return "-"
-    mark = (HIGHER if row["difference"] > 0 else LOWER) if row["significant"] else ""
-    return f"{row['difference']:+.1f} {mark}".rstrip()
 
 
 def _gap_closed(results: dict[str, Any], metric: str) -> str:

@@ -105,7 +105,7 @@ def robustness_tables(results: dict[str, Any]) -> list[Table]:
             [
                 name.replace("_", " "),
                 *(f"{of[system]['score']:.1f}" for system in systems),
-                *(_lead(tests.get(name, {}).get(system)) for system in against),
+                *(lead(tests.get(name, {}).get(system)) for system in against),
             ]
             for name, of in {"as they are": results["macro"][metric], **means}.items()
         ]
@@ -163,7 +163,7 @@ def routing_cost(results: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> T
     return Table(["to serve by routing", ""], rows)
 
 
-def _lead(row: dict[str, Any] | None) -> str:
+def lead(row: dict[str, Any] | None) -> str:
     """The difference of a test, marked where it is significant."""
     if row is None:
         return "-"
