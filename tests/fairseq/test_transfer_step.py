@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fairseq.data import Dictionary
 
-from mtkd.context import StepContext
 from mtkd.corpus.transfer import COUNTS, REASONS
 from mtkd.decoding import EXTRA_PIECES, Beam, Decoder
 from mtkd.errors import CorpusError
@@ -19,12 +17,12 @@ from mtkd.export import Vocabulary, convert
 from mtkd.fairseq_model import to_stock
 from mtkd.plan import build_plan
 from mtkd.progress import Progress
-from mtkd.recipe import Recipe
 from mtkd.recipe_file import load_recipe
 from mtkd.steps import transfers
-from mtkd.steps.transfers import transfer
 from mtkd.teacher import load_rows
 from mtkd.workspace import Workspace
+from tests.fairseq import prepared_step
+from tests.fairseq.prepared_step import Prepared
 from tests.toy import write_micro
 
 SENTENCES = 60
@@ -48,22 +46,6 @@ class Quiet(Progress):
             raise KeyboardInterrupt
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A workspace in which the parents of transfer.bank are done."""
-
-    recipe: Recipe
-    root: Path
-
-    def run(self, progress: Progress | None = None) -> Path:
-        plan = build_plan(self.recipe)
-        workspace = Workspace(self.root, plan)
-        context = StepContext(self.recipe, plan, workspace, plan.nodes["transfer.bank"], 1, progress or Quiet())
-        context.dir.mkdir(parents=True, exist_ok=True)
-        transfer(context)
-        return context.dir
-
-
 @pytest.fixture(scope="module")
 def decoder(micro, bank_teacher, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     """The same teacher, converted once more."""
@@ -75,14 +57,7 @@ def decoder(micro, bank_teacher, tmp_path_factory: pytest.TempPathFactory) -> De
 
 def prepare(micro, teacher: Path, root: Path) -> Prepared:
     recipe = load_recipe(write_micro(root / "recipe", transfer_sentences=SENTENCES))
-    workspace = Workspace(root / "run", build_plan(recipe))
-    for name, folder in (("split", micro.split), ("subword", micro.subword)):
-        shutil.copytree(folder, workspace.dir(name))
-    for name in ("binarize", "teacher.bank"):
-        workspace.dir(name).mkdir(parents=True)
-    shutil.copyfile(micro.subword / "vocabulary.json", workspace.dir("binarize") / "vocabulary.json")
-    shutil.copyfile(teacher, workspace.dir("teacher.bank") / "model.pt")
-    return Prepared(recipe, root / "run")
+    return prepared_step.prepare(micro, teacher, recipe, root / "run", "transfer.bank")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +144,9 @@ def test_a_killed_run_continues_and_equals_an_uninterrupted_one(
 def test_killed_once_the_counts_are_written_nothing_is_translated_again(
     translated: Path, micro, tmp_path: Path
 ) -> None:
-    prepared = Prepared(load_recipe(write_micro(tmp_path / "recipe", transfer_sentences=SENTENCES)), tmp_path / "run")
+    prepared = Prepared(
+        load_recipe(write_micro(tmp_path / "recipe", transfer_sentences=SENTENCES)), tmp_path / "run", "transfer.bank"
+    )
     folder = Workspace(prepared.root, build_plan(prepared.recipe)).dir("transfer.bank")
     shutil.copytree(translated, folder)
     (folder / "work").mkdir()

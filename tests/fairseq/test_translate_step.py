@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fairseq.data import Dictionary
 
-from mtkd.context import StepContext
 from mtkd.decoding import Beam, Decoder
 from mtkd.export import Vocabulary, convert
 from mtkd.fairseq_model import to_stock
-from mtkd.plan import build_plan
 from mtkd.progress import Progress
-from mtkd.recipe import Recipe
 from mtkd.recipe_file import load_recipe
 from mtkd.steps import transfers
 from mtkd.steps.files import TRANSLATIONS
-from mtkd.steps.transfers import translate
 from mtkd.teacher import load_rows
-from mtkd.workspace import Workspace
+from tests.fairseq import prepared_step
+from tests.fairseq.prepared_step import Prepared
 from tests.toy import write_micro
 
 SYSTEMS = "systems=[sequence_kd, student]"
@@ -44,34 +39,9 @@ class Killed(Progress):
             raise KeyboardInterrupt
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A workspace in which the parents of translate.bank are done."""
-
-    recipe: Recipe
-    root: Path
-
-    def run(self, progress: Progress | None = None) -> Path:
-        plan = build_plan(self.recipe)
-        workspace = Workspace(self.root, plan)
-        node = plan.nodes["translate.bank"]
-        progress = progress or Progress(node.name, as_events=False)
-        context = StepContext(self.recipe, plan, workspace, node, 1, progress)
-        context.dir.mkdir(parents=True, exist_ok=True)
-        translate(context)
-        return context.dir
-
-
 def prepare(micro, teacher: Path, root: Path, *overrides: str) -> Prepared:
     recipe = load_recipe(write_micro(root / "recipe"), [SYSTEMS, *overrides])
-    workspace = Workspace(root / "run", build_plan(recipe))
-    for name, folder in (("split", micro.split), ("subword", micro.subword)):
-        shutil.copytree(folder, workspace.dir(name))
-    for name in ("binarize", "teacher.bank"):
-        workspace.dir(name).mkdir(parents=True)
-    shutil.copyfile(micro.subword / "vocabulary.json", workspace.dir("binarize") / "vocabulary.json")
-    shutil.copyfile(teacher, workspace.dir("teacher.bank") / "model.pt")
-    return Prepared(recipe, root / "run")
+    return prepared_step.prepare(micro, teacher, recipe, root / "run", "translate.bank")
 
 
 @pytest.fixture(scope="module")

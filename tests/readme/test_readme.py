@@ -32,9 +32,8 @@ from mtkd.plan import build_plan
 from mtkd.recipe import Recipe, Training
 from mtkd.recipe_file import load_recipe
 from service.settings import PREFIX, Settings
+from tests.readme.page import README, ROOT
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 DOCUMENTS += [f"docs/{name}.md" for name in ("recipe", "corpora", "dependencies", "service", "experiment")]
 PAIRS = "".join(f"sentence {i} of the source\tSatz {i} des Zieltexts\n" for i in range(50))
@@ -68,12 +67,6 @@ def rows(document: str) -> list[list[str]]:
 
 def named(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
-
-
-def between(marker: str) -> str:
-    found = re.search(rf"<!-- {marker}:begin -->\n(.*?)<!-- {marker}:end -->", README, flags=re.DOTALL)
-    assert found, f"README has lost its marker {marker}"
-    return found[1].strip()
 
 
 @pytest.fixture
@@ -285,20 +278,3 @@ def test_fairseq_takes_the_shown_command() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.readme
-@pytest.mark.parametrize("marker", ["results", "demo-output"])
-def test_shown_scores_are_the_measured_ones(marker: str) -> None:
-    path = ROOT / "data_recipes" / "quickstart" / "results.md"
-    measured = scores(path.read_text(encoding="utf-8")) if path.exists() else []
-    shown = scores(between(marker))
-    assert bool(shown) == path.exists()
-    assert [row for row in shown if row not in measured] == []
-
-
-def scores(text: str) -> list[list[str]]:
-    """Cells of every row of scores in a table, of Markdown's or a terminal's lines."""
-    lines = [re.split(r"[|\u2502]", line)[1:-1] for line in text.splitlines()]
-    cells = [[cell.strip(" *") for cell in line] for line in lines]
-    return [row for row in cells if any(re.match(r"-?\d+\.\d", cell) for cell in row)]
