@@ -24,6 +24,7 @@ from mtkd.distill.topk import TopKStore, targets_checksum
 from mtkd.errors import StoreMismatch, UsageError
 from mtkd.fairseq_plugin.config import MultiDomainTranslationConfig
 from mtkd.fairseq_plugin.dataset import DomainSampling, MultiDomainDataset, with_tag
+from mtkd.fairseq_plugin.dropout import use_lane_dropout
 from mtkd.fairseq_plugin.online import OnlineTeachers
 from mtkd.recipe_text import TRANSFER, TRANSLATED
 
@@ -178,6 +179,12 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
             temperature=self.cfg.kd_temperature,
             bf16=self.computes_in_bf16,
         )
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """fairseq's model with our dropout."""
+        model = super().build_model(cfg, from_checkpoint)
+        use_lane_dropout(model)
+        return model
 
     def train_step(
         self, sample: Any, model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
