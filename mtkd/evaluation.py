@@ -60,7 +60,7 @@ def evaluate(inputs: EvaluationInputs) -> dict[str, Any]:
         MtkdError: hypotheses that are missing, or not as many as there are references.
     """
     test_sets = _test_sets(inputs)
-    outputs = {system: _outputs(inputs, system, test_sets) for system in inputs.systems}
+    outputs = {system: system_outputs(inputs, system, test_sets) for system in inputs.systems}
     heatmap: dict[str, dict[str, dict[str, Score]]] = {metric: {} for metric in METRICS}
     for model, by_test_set in inputs.hypotheses.items():
         for test_set in (name for name in test_sets if name in by_test_set):
@@ -240,9 +240,13 @@ def _model(system: str, test_set: str) -> str:
     return f"teacher.{test_set}" if system == TEACHERS else system
 
 
-def _outputs(inputs: EvaluationInputs, system: str, test_sets: list[str]) -> dict[str, list[str]]:
-    """A system's sentences by test set; no teacher is the general text's own."""
-    names = inputs.domains if system == TEACHERS else test_sets
+def system_outputs(inputs: EvaluationInputs, system: str, test_sets: list[str]) -> dict[str, list[str]]:
+    """A system's sentences by test set; no teacher is the general text's own.
+
+    Raises:
+        MtkdError: some were not translated.
+    """
+    names = [name for name in test_sets if system != TEACHERS or name in inputs.domains]
     return {name: _hypotheses(inputs.hypotheses, _model(system, name), name) for name in names}
 
 

@@ -8,7 +8,6 @@ Why both from the same parts: what is copied into the documentation is what the 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def _markdown(found: dict[str, Any]) -> str:
             blocks.append(NOT_RUN)
         for part in _parts(cell):
             said = [part.said] if part.said else []
-            blocks += [f"### {part.title}", *said, *map(_as_markdown, part.tables), *_listed(part.lines)]
+            blocks += [f"### {part.title}", *said, *(table.markdown() for table in part.tables), *_listed(part.lines)]
     commands = "\n".join(cell["command"] for cell in cells.values())
     return "\n\n".join([*blocks, "## Commands", "Every cell, as it would be run alone:", f"```\n{commands}\n```"])
 
@@ -92,12 +91,6 @@ def _settings(cell: dict[str, Any]) -> str:
     return ", ".join(
         f"`{key}={value if isinstance(value, str) else json.dumps(value)}`" for key, value in cell["settings"].items()
     )
-
-
-def _as_markdown(table: Table) -> str:
-    """The table in Markdown, in which a bar within a cell would begin another."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-    return replace(table, rows=rows).markdown()
 
 
 def _listed(lines: list[str]) -> list[str]:

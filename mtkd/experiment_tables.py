@@ -23,7 +23,9 @@ from mtkd.report_tables import (
     routing_table,
     turned,
 )
+from mtkd.sentence_tables import sentence_counts
 
+EXAMPLES_ELSEWHERE = "By chrF of each sentence, student less mixed fine-tuning; a run's report has examples."
 _OUTSIDE = ("generic", "mixed", "student")
 """What is shown of text that is of no domain: what was known before, and what is left of it."""
 
@@ -76,6 +78,7 @@ def cell_parts(cell: dict[str, Any]) -> list[Part]:
         Part(
             "Was there a gap? On dev", _known([gap_table(cell.get("gap", {}))]), cell.get("gap", {}).get("messages", [])
         ),
+        Part("Sentence by sentence", _known([sentence_counts(results)]), said=EXAMPLES_ELSEWHERE),
         Part("Changed test sets: macro averages, then by domain", [*robustness_tables(results), *by_domain[:1]]),
         Part("Routing: the classifier in front of the teachers", routing),
         Part("What the teachers wrote down", _known([capture_table(cell.get("captures", {}), {})])),

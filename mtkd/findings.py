@@ -7,6 +7,7 @@ where the test allows it, in every run alike. `results` is always what `evaluati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,11 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
-        """The table in GitHub's Markdown."""
+        """The table in GitHub's Markdown, in which a bar would begin another cell, and a tag would not be seen."""
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)]]
         for place, row in enumerate(self.rows):
-            lines.append([f"**{cell}**" if (place, column) in self.bold else cell for column, cell in enumerate(row)])
+            cells = [re.sub(r"([|<])", r"\\\1", cell) for cell in row]
+            lines.append([f"**{cell}**" if (place, column) in self.bold else cell for column, cell in enumerate(cells)])
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

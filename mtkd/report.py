@@ -37,6 +37,7 @@ from mtkd.report_tables import (
     student_comparisons,
     turned,
 )
+from mtkd.sentence_tables import EXPLAINED, example_tables, sentence_counts
 from mtkd.sweep_findings import sweep_notes, sweep_tables, sweep_verdict
 
 __all__ = ["ReportInputs", "render_table", "table_rows", "verdict", "write_report"]
@@ -102,6 +103,9 @@ def _markdown(inputs: ReportInputs) -> str:
     if "routing" in inputs.results:
         of_routing = routing_table(inputs.results), routing_cost(inputs.results, inputs.sizes)
         parts += ["## Routing", *(table.markdown() for table in of_routing if table)]
+    if counts := sentence_counts(inputs.results):
+        examples = [table.markdown() for table in example_tables(inputs.results)]
+        parts += ["## Sentence by sentence", EXPLAINED, counts.markdown(), *examples]
     if inputs.sweep:
         notes = "\n".join(f"- {note}" for note in sweep_notes(inputs.sweep))
         tables = [table.markdown() for table in sweep_tables(inputs.sweep)]
@@ -123,6 +127,9 @@ def _page(inputs: ReportInputs) -> str:
         notes=table_notes(results) if results else [],
         comparisons=comparisons(results),
         student_comparisons=student_comparisons(results),
+        sentences=sentence_counts(results),
+        examples=example_tables(results),
+        examples_explained=EXPLAINED,
         robustness=robustness_tables(results),
         robustness_by_domain=robustness_domain_tables(results),
         routing=routing_table(results),

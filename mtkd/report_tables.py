@@ -39,6 +39,7 @@ def missing_parts(recipe: dict[str, Any]) -> dict[str, str]:
         "routing": "routing" in systems,
         "translations": not systems.isdisjoint({"sequence_kd", "word_and_sequence_kd"}),
         "gap": {"mixed", "teachers"} <= systems,
+        "sentences": "mixed" in systems,
         "cost": "teachers" in systems,
         "sweep": sweep is None or any(sweep.values()),
         "captures": distill.get("source") != "online"

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"fairseq_plugin", "fairseq_model", "checkpoint", "train", "teacher", "capture", "decoding", "export"}
     | {"ensemble", "routing"}
     | {"scoring", "comparisons", "evaluation", "robustness", "findings", "plots", "report", "report_tables"}
+    | {"sentences", "sentence_tables"}
     | {"corpora_page", "corpora_plots", "html_page"}
     | {"sweep", "sweep_findings", "experiment_page", "experiment_tables"},
     {"steps"},

@@ -26,8 +26,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_references(context: StepContext, side: str, groups: list[str]) -> dict[str, list[str]]:
     """Target sentences of one side of the split, by group."""
-    split, lang = context.parent("split"), context.recipe.languages.target
-    return {group: list(read_lines(split / group / f"{side}.{lang}")) for group in groups}
+    return _read_split(context, side, groups, context.recipe.languages.target)
+
+
+def read_sources(context: StepContext, side: str, groups: list[str]) -> dict[str, list[str]]:
+    """Source sentences of one side of the split, by group."""
+    return _read_split(context, side, groups, context.recipe.languages.source)
 
 
 def read_hypotheses(decoded: Path, side: str) -> dict[str, list[str]]:
@@ -43,6 +47,11 @@ def read_choices(routed: Path, side: str) -> dict[str, list[str]]:
 def read_perturbed(changed: Path, variant: str, lang: str) -> dict[str, list[str]]:
     """One language of the domains' test sets, changed in one way; without domains of which that left nothing."""
     return {path.parent.name: list(read_lines(path)) for path in (changed / PERTURBED).glob(f"*/{variant}.{lang}")}
+
+
+def _read_split(context: StepContext, side: str, groups: list[str], lang: str) -> dict[str, list[str]]:
+    split = context.parent("split")
+    return {group: list(read_lines(split / group / f"{side}.{lang}")) for group in groups}
 
 
 def _by_group(folder: Path, side: str) -> dict[str, list[str]]:

@@ -12,12 +12,13 @@ from mtkd.capture import failed_gates
 from mtkd.context import StepContext
 from mtkd.corpus.textfile import write_json
 from mtkd.corpus.transfer import COUNTS
-from mtkd.evaluation import EvaluationInputs, routed, teacher_gap
+from mtkd.evaluation import EvaluationInputs, routed, system_outputs, teacher_gap
 from mtkd.evaluation import evaluate as evaluate_systems
 from mtkd.processes import cpu_name
 from mtkd.recipe_file import resolved
 from mtkd.report import ReportInputs, write_report
 from mtkd.robustness import evaluate_robustness
+from mtkd.sentences import COMPARED, SHOWN, by_sentence
 from mtkd.steps.files import (
     BUNDLE,
     CAPTURED,
@@ -32,6 +33,7 @@ from mtkd.steps.files import (
     read_json,
     read_perturbed,
     read_references,
+    read_sources,
 )
 from mtkd.workspace import read_json as read_json_if_any
 
@@ -70,9 +72,24 @@ def evaluate(context: StepContext) -> None:
         seed=recipe.seed,
     )
     found = evaluate_systems(inputs) | _robustness(context)
+    if set(COMPARED) <= set(recipe.systems):
+        found["by_sentence"] = _by_sentence(context, inputs)
     if "routing" in recipe.systems:
         found["routing"] = read_json(context.parent("route") / ROUTES)
     write_json(context.dir / RESULTS, found)
+
+
+def _by_sentence(context: StepContext, inputs: EvaluationInputs) -> dict[str, Any]:
+    """Domain -> the student and mixed fine-tuning on each of its test sentences."""
+    sources = read_sources(context, "test", inputs.domains)
+    return {
+        domain: by_sentence(
+            sources[domain],
+            inputs.references[domain],
+            {system: system_outputs(inputs, system, [domain])[domain] for system in SHOWN if system in inputs.systems},
+        )
+        for domain in inputs.domains
+    }
 
 
 def _robustness(context: StepContext) -> dict[str, Any]:

@@ -65,6 +65,18 @@ def make_results(significant: set[tuple[str, str]], scores: dict[str, dict[str, 
 WON = make_results({("student", "pooled"), ("student", "smarthome"), ("generic", "office"), ("generic", "pooled")})
 
 
+BY_SENTENCE = {
+    "better": 55, "worse": 30, "same": 15,
+    "lengths": {"long": {"words": [12, 80], "sentences": 33, "difference": 1.25}},
+    "examples": [
+        {
+            "place": "median", "source": "a | <b> bridge", "reference": "eine Br\u00fccke",
+            "outputs": {"mixed": "ein", "student": "eine Br\u00fccke"}, "chrf": {"mixed": 20.4, "student": 100.0},
+        }
+    ],
+}  # fmt: skip
+
+
 SWEPT = {  # (kd_weight, temperature) -> macro BLEU
     (0.0, 1.0): 21.0,
     (0.5, 1.0): 24.0,
@@ -152,7 +164,7 @@ def make_inputs() -> ReportInputs:
     gap_row = {"teacher": {"score": 30.0}, "mixed": {"score": 20.0}, "difference": 10.0, "worth_it": True}
     return ReportInputs(
         recipe={**recipe, "distill": {"gates": gates}, "training": training},
-        results=WON,
+        results=WON | {"by_sentence": dict.fromkeys(DOMAINS, BY_SENTENCE)},
         corpus={"clean": dict.fromkeys([*DOMAINS, "general"], counts), "split": dict.fromkeys(DOMAINS, split)},
         metrics={
             "generic": curve(9.0, []),
