@@ -8,6 +8,7 @@ Why it listens before the model is loaded: `/livez` and a 503 tell an orchestrat
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -167,6 +168,9 @@ class _Server(uvicorn.Server):
             engine = await asyncio.to_thread(self._load)
             app = create_app(engine, self._settings)
             async with app.router.lifespan_context(app):
+                # What is there by now stays: a full collection would walk it, with every request waiting meanwhile.
+                gc.collect()
+                gc.freeze()
                 self._gate.app = app
                 _log_start(engine, self._settings, self._listener)
                 if self._bundle is not None:

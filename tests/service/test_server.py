@@ -53,6 +53,18 @@ def load():
 
 server.run_when_loaded(load, settings.load_settings())
 """
+COUNT_OBJECTS = """
+import gc, sys
+from service import server, settings
+from service.engines.echo import EchoEngine
+
+class CountingEcho(EchoEngine):
+    def translate(self, segments, decoding):
+        print(f"objects={len(gc.get_objects())}", file=sys.stderr, flush=True)
+        return super().translate(segments, decoding)
+
+server.run(CountingEcho(), settings.load_settings())
+"""
 
 
 def test_the_start_is_logged_with_all_settings_and_no_text_ever_is(start_server, bundle_dir):
@@ -257,3 +269,15 @@ def test_the_service_never_imports_torch_or_fairseq():
     code = "import sys, service.server; print(*({'torch', 'fairseq', 'numpy', 'transformers'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.split() == []
+
+
+def test_the_collector_passes_over_what_was_there_before_the_first_request(start_server):
+    # Libraries and tables are 80,000 objects and more: to walk them holds up every request for a tenth of a second.
+    server = start_server(COUNT_OBJECTS)
+    with httpx2.Client(base_url=server.url) as client:
+        assert client.post("/translate", json={"q": "Good morning.", **PAIR}).status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    counted = [int(line.removeprefix("objects=")) for line in server.log.splitlines() if line.startswith("objects=")]
+    assert counted
+    assert max(counted) < 10_000
