@@ -22,7 +22,7 @@ from mtkd.errors import UsageError
 Ints = npt.NDArray[np.int64]
 ORDERS = ("longer_side", "source")
 """What rows are sorted by. `source` is LanguagePairDataset's order, in which one corpus trains exactly as stock fairseq
-trains it. But --max-tokens counts a batch's longest side: by `longer_side` batches hold more rows, less padding."""
+trains it. But --max-tokens counts a batch's longest side: by `longer_side` batches hold more rows and less padding."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +218,14 @@ class MultiDomainDataset(FairseqDataset):  # type: ignore[misc]
     def ordered_indices(self) -> Ints:
         """Samples by length, as `order` says; equal lengths in random order."""
         indices = np.random.permutation(len(self)).astype(np.int64) if self.shuffle else np.arange(len(self))
-        indices = indices[np.argsort(self._target_sizes[self._rows[indices]], kind="mergesort")]
-        indices = indices[np.argsort(self._source_sizes[self._rows[indices]], kind="mergesort")]
+        source, target = self.sizes[indices].T
         if self.order == "source":
-            return indices
-        return indices[np.argsort(self.num_tokens_vec(indices), kind="mergesort")]
+            return indices[np.lexsort((target, source))]
+        longer = np.maximum(source, target)
+        # Among equals from the longest target to the longest source, and at the next length back again: neighbours are
+        # alike on both sides.
+        lean = np.where(longer % 2 == 0, source - target, target - source)
+        return indices[np.lexsort((lean, longer))]
 
     def filter_indices_by_size(self, indices: Ints, max_sizes: Any) -> tuple[Ints, list[int]]:
         """Drop samples longer than `max_sizes`; their stored rows keep their places."""
