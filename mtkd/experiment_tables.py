@@ -127,7 +127,7 @@ def reading_notes(cells: Mapping[str, dict[str, Any]]) -> list[str]:
         "domains' sentences together."
     )
     share = "gap closed: (student - mixed) / (teachers - mixed) on macro averages; in brackets its 95 % interval."
-    time = "minutes: of an interrupted step those since it last started."
+    time = "minutes: of an interrupted step those of all its runs."
     return [*dict.fromkeys(notes), own, share, time]
 
 

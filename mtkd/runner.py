@@ -63,10 +63,10 @@ def _run(context: StepContext, *, damaged: bool) -> bool:
     try:
         if damaged:
             workspace.wipe(name)
-        workspace.begin(name)
+        earlier_s = workspace.begin(name)
         with _logging_to(context.log):
             _call(context)
-        seconds = time.monotonic() - start_s
+        seconds = earlier_s + time.monotonic() - start_s
         workspace.finish(
             name,
             started=started.isoformat(timespec="seconds"),

@@ -184,17 +184,28 @@ class Workspace:
             elif path.name != LOCK:
                 path.unlink()
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str) -> float:
         """Prepare a node's directory: keep what an interrupted run of it left, unless a parent was made again since.
 
-        The caller holds the step's lock and has seen that all parents are done.
+        The caller holds the step's lock and has seen that all parents are done. Returns the seconds that went into
+        what is kept: of each interrupted run those until it last wrote a file.
         """
-        parents = self.plan.nodes[name].parents
-        origin = {"parent_runs": {parent: (self.done(parent) or {})["run"] for parent in parents}}
+        parents = {parent: (self.done(parent) or {})["run"] for parent in self.plan.nodes[name].parents}
         begun = self.dir(name) / BEGUN
-        if read_json(begun) != origin:
+        before = read_json(begun) or {}
+        if before.get("parent_runs") == parents:
+            earlier_s = float(before.get("earlier_s", 0.0)) + self._seconds_since(begun)
+        else:
             self.wipe(name)
-            write_json(begun, origin)
+            earlier_s = 0.0
+        write_json(begun, {"parent_runs": parents, "earlier_s": round(earlier_s, 3)})
+        return earlier_s
+
+    def _seconds_since(self, begun: Path) -> float:
+        """From when `begun` was written to when the last file beside it was."""
+        started = begun.stat().st_mtime
+        written = (path.stat().st_mtime for path in begun.parent.rglob("*") if path.is_file() and path.name != LOCK)
+        return max(written, default=started) - started
 
     def finish(self, name: str, **measured: Any) -> None:
         """Write done.json, with `measured` (seconds, memory, commands) beside what it always says."""

@@ -87,6 +87,25 @@ def test_an_interrupted_step_keeps_its_files(place: Workspace) -> None:
     assert (place.dir("student") / "part" / "out.bin").exists()
 
 
+def test_seconds_of_interrupted_runs_add_up(place: Workspace) -> None:
+    folder = place.dir("student")
+    place.done_file("student").unlink()
+    for began, wrote in ((1000.0, 1100.0), (5000.0, 5020.0)):  # a night lies between the two runs
+        os.utime(folder / "begun.json", (began, began))
+        os.utime(folder / "part" / "out.bin", (wrote, wrote))
+        earlier_s = place.begin("student")
+    assert earlier_s == 120.0
+    os.utime(folder / "begun.json", (9000.0, 9000.0))  # stopped before it wrote anything
+    assert place.begin("student") == 120.0
+
+
+def test_seconds_of_what_is_thrown_away_do_not_count(place: Workspace) -> None:
+    place.done_file("student").unlink()
+    os.utime(place.dir("student") / "begun.json", (1000.0, 1000.0))
+    make(place, "capture.it")
+    assert place.begin("student") == 0.0
+
+
 def test_an_interrupted_step_starts_anew_after_its_parent_was_made_again(place: Workspace) -> None:
     place.done_file("student").unlink()
     make(place, "capture.it")
