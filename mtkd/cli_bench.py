@@ -66,6 +66,9 @@ def train(
     vocab: Vocab = 32000,
     updates: Annotated[int, typer.Option(min=1, help="Updates in all: the rounds, and one more to warm up.")] = 50,
     max_tokens: Annotated[int, typer.Option(min=256, help="Tokens of a batch, as fairseq counts them.")] = 2048,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Target tokens of the text that batches are drawn from.")
+    ] = 1_000_000,
     top_k: TopK = 8,
     rounds: Rounds = 9,
     device: Device = "auto",
@@ -74,8 +77,8 @@ def train(
     """Updates of fairseq's trainer: stock label-smoothed training against a student with soft targets."""
     from mtkd.bench import benchmarks
 
-    sizes = {"preset": preset, "vocab": vocab, "updates": updates, "max_tokens": max_tokens, "top_k": top_k}
-    _measure(benchmarks.train, sizes, rounds=rounds, device=device, output=output)
+    sizes = {"preset": preset, "vocab": vocab, "updates": updates, "max_tokens": max_tokens, "tokens": tokens}
+    _measure(benchmarks.train, sizes | {"top_k": top_k}, rounds=rounds, device=device, output=output)
 
 
 @app.command()

@@ -102,10 +102,13 @@ def loss(session: Session, *, vocabs: Sequence[int], tokens: Sequence[int], widt
     return session.record("loss", settings, results, measured)
 
 
-def train(session: Session, *, preset: str, vocab: int, updates: int, max_tokens: int, top_k: int) -> Figures:
+def train(
+    session: Session, *, preset: str, vocab: int, updates: int, max_tokens: int, tokens: int, top_k: int
+) -> Figures:
     """Whole updates of fairseq's trainer: stock label-smoothed training against a student with soft targets.
 
-    The updates are divided into the rounds and one block more, the first, which warms up. `student_lambda_0` is our
+    `tokens` are those of the text: of a larger one, batches have rows that are more alike. The updates are divided into
+    the rounds and one block more, the first, which warms up. `student_lambda_0` is our
     task and criterion without soft targets: at the end its loss on dev must be stock's.
 
     Raises:
@@ -120,7 +123,7 @@ def train(session: Session, *, preset: str, vocab: int, updates: int, max_tokens
     with tempfile.TemporaryDirectory(prefix="mtkd-bench-") as name:
         folder = Path(name)
         session.tell("writing and binarising text")
-        corpus = synthetic.make_corpus(recipe, folder, vocab=vocab, tokens=updates * max_tokens)
+        corpus = synthetic.make_corpus(recipe, folder, vocab=vocab, tokens=tokens)
         stores = {synthetic.DOMAIN: synthetic.make_store(corpus, folder / "store", top_k=top_k)}
         ours = {
             "student_lambda_0": _job(recipe, corpus, folder / "lambda_0"),
@@ -138,7 +141,8 @@ def train(session: Session, *, preset: str, vocab: int, updates: int, max_tokens
         }
         measured = session.measure(programs)
     variants = compare(measured, "stock")
-    settings = {"preset": preset, "vocab": vocab, "updates": updates, "max_tokens": max_tokens, "top_k": top_k}
+    settings: Figures = {"preset": preset, "vocab": vocab, "updates": updates, "max_tokens": max_tokens}
+    settings |= {"tokens": tokens, "top_k": top_k}
     result = {
         "settings": settings,
         "baseline": "stock",

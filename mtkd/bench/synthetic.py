@@ -1,9 +1,9 @@
 """Text, dictionary and soft targets for benchmarks: made up, seeded, without a network.
 
 What it owns: what the made-up text is like. What it must not know: torch; of fairseq, more than two commands.
-Sentences have the lengths of subword text, log-normal around 22 tokens. Words are drawn by Zipf's law. Every source
-word has its translation, so that there is something to learn. The soft targets are of a teacher whose first choice is
-the reference and who leaves a tenth outside its k entries.
+Lengths and their ratios are spread as in the text of data_recipes/experiment_en_de, since padding depends on them.
+Words are drawn by Zipf's law. A source word has its translation, so that there is something to learn. The soft targets
+are of a teacher whose first choice is the reference and who leaves a tenth outside its k entries.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from mtkd.recipe import Recipe
 
 DOMAIN = "made_up"
 HELD_OUT_TOKENS = 5000
-MEDIAN_TOKENS, SPREAD, LONGEST = 22, 0.5, 100
+MEDIAN_TOKENS, SPREAD, LONGEST = 17, 0.5, 100
+"""Of a source: log-normal, and cut off."""
+RATIO, RATIO_SPREAD = 0.07, 0.23
+"""Mean and standard deviation of log(target length / source length)."""
 ZIPF_OFFSET = 2.7
 """Mandelbrot's: the likeliest word of a language is not a tenth of it."""
-FERTILITY = (0.1, 0.8, 0.1)
-"""How often a word has no, one, two words of translation: rows of a batch differ in length, as real ones do."""
 SEED = 1
 SPECIALS = len(FAIRSEQ_SPECIALS)
 EOS = FAIRSEQ_SPECIALS.index("</s>")
@@ -127,7 +128,7 @@ def run_fairseq(command: str, argv: list[str], environment: Mapping[str, str] | 
 def _pairs(random: np.random.Generator, words: int, tokens: int) -> tuple[list[Ids], list[Ids]]:
     """Sources and translations, as many as have so many target tokens; even numbers are source words, odd ones target.
 
-    Neighbours change places, a tenth of the words is not translated and another tenth twice.
+    Neighbours change places; in a shorter translation some words are left out, in a longer one some come twice.
     """
     ranks = np.arange(words // 2)
     shares = 1.0 / (ranks + ZIPF_OFFSET)
@@ -136,9 +137,9 @@ def _pairs(random: np.random.Generator, words: int, tokens: int) -> tuple[list[I
         length = int(np.clip(random.lognormal(np.log(MEDIAN_TOKENS), SPREAD), 2, LONGEST))
         source = 2 * random.choice(ranks, size=length, p=shares / shares.sum())
         swapped = np.minimum(np.arange(length) ^ 1, length - 1)
-        copies = random.choice(3, size=length, p=FERTILITY)
-        copies[0] = 1
+        ratio = random.lognormal(RATIO, RATIO_SPREAD)
+        kept = np.linspace(0, length - 1, max(1, round(length * ratio))).round().astype(int)
         sources.append(source)
-        translations.append(np.repeat(source[swapped] + 1, copies))
+        translations.append(source[swapped][kept] + 1)
         tokens -= len(translations[-1]) + 1
     return sources, translations

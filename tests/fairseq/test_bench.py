@@ -89,7 +89,7 @@ def test_bench_loss_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.proof
 def test_bench_train_end_to_end(session: Session) -> None:
-    found = benchmarks.train(session, preset="nano", vocab=2000, updates=4, max_tokens=300, top_k=8)
+    found = benchmarks.train(session, preset="nano", vocab=2000, updates=4, max_tokens=300, tokens=1200, top_k=8)
     (result,) = found["results"]
     variants = result["variants"]
     assert list(variants) == ["stock", "student_lambda_0", "student"]
