@@ -136,7 +136,7 @@ def test_on_the_cpu_no_gpu_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_updates_that_do_not_divide_into_blocks_are_refused() -> None:
     session = Session.start("", device="cpu", rounds=9)
     with pytest.raises(UsageError, match=r"--updates 51: must be a multiple of 10, the rounds and one to warm up"):
-        benchmarks.train(session, preset="nano", vocab=1000, updates=51, max_tokens=300, top_k=8)
+        benchmarks.train(session, preset="nano", vocab=1000, updates=51, max_tokens=300, tokens=1000, top_k=8)
 
 
 @pytest.mark.parametrize(
