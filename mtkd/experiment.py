@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from mtkd import pipeline
+from mtkd import pipeline, train
 from mtkd.archive_lock import take_lock
 from mtkd.errors import RecipeError, UsageError
 from mtkd.graph import Node
@@ -163,7 +163,8 @@ def collect(experiment: Experiment, cells: Sequence[OpenCell], overrides: Sequen
     """What is known of every cell, as plain data; a cell that is not done has its settings and command only.
 
     `cells` maps name -> {"settings", "command", "done", and, once it is, those of `KEPT`, "systems" (system -> models),
-    "time" (system -> {"own_s": its models' training alone, "all_s": with every step it needs, from the text on})}.
+    "time" (system -> {"own_s": its models' training alone, "all_s": with every step it needs, from the text on}),
+    "metrics" (model -> the rows of its validations)}.
     """
     return {
         "name": experiment.name,
@@ -195,7 +196,14 @@ def _collected(experiment: Experiment, cell: OpenCell, overrides: Sequence[str])
         for system, models in cell.place.plan.systems.items()
     }
     kept = {key: results[key] for key in KEPT if key in results}
-    return found | kept | {"systems": systems, "time": _times(cell.place)}
+    return found | kept | {"systems": systems, "time": _times(cell.place), "metrics": _metrics(cell.place)}
+
+
+def _metrics(place: Workspace) -> dict[str, list[dict[str, Any]]]:
+    """Model -> its validations, as far as it was trained here."""
+    models = dict.fromkeys(model for of in place.plan.systems.values() for model in of if model in place.plan.nodes)
+    rows = {model: train.read_metrics(place.dir(model) / train.METRICS) for model in models}
+    return {model: [row for row in of if row["split"] == "valid"] for model, of in rows.items() if of}
 
 
 def _times(place: Workspace) -> dict[str, dict[str, float]]:

@@ -17,7 +17,7 @@ from mtkd.corpus.textfile import writing
 from mtkd.experiment_tables import Part, cell_parts, overview, reading_notes, systems_by_cell
 from mtkd.findings import Table
 from mtkd.html_page import render_page
-from mtkd.plots import heat_map
+from mtkd.plots import domain_curves, heat_map, training_curves
 from mtkd.report_tables import NOT_RUN
 
 PAGE, TEXT = "index.html", "results.md"
@@ -53,7 +53,7 @@ def _page(found: dict[str, Any]) -> str:
         state=_state(cells),
         overviews=_overviews(cells),
         notes=reading_notes(cells),
-        cells=[(name, _settings(cell), _parts(cell), _picture(name, cell)) for name, cell in cells.items()],
+        cells=[(name, _settings(cell), _parts(cell), _pictures(name, cell)) for name, cell in cells.items()],
         commands=[cell["command"] for cell in cells.values()],
     )
 
@@ -63,12 +63,22 @@ def _overviews(cells: dict[str, Any]) -> list[Table]:
     return [overview(cells), *([by_system] if by_system else [])]
 
 
-def _picture(name: str, cell: dict[str, Any]) -> Markup:
-    """Every model on every test set; our own SVG, and so not escaped."""
+def _pictures(name: str, cell: dict[str, Any]) -> list[tuple[Markup, str, str]]:
+    """Every model on every test set, and how each was trained: SVG, what it is, a caption.
+
+    The SVG is our own, and so not escaped.
+    """
     if not cell["done"]:
-        return Markup()
-    results = cell["results"]
-    return Markup(heat_map(results["heatmap"]["bleu"], results["test_sets"], label=f"BLEU-{name}"))  # noqa: S704
+        return []
+    results, metrics = cell["results"], cell.get("metrics", {})
+    scores = heat_map(results["heatmap"]["bleu"], results["test_sets"], label=f"BLEU-{name}")
+    training = training_curves(metrics, f"training-{name}")
+    by_domain = domain_curves(metrics, results["domains"], f"domains-{name}")
+    return [
+        (Markup(scores), "BLEU by model (rows) and test set (columns)", "Lighter is higher."),  # noqa: S704
+        (Markup(training), "NLL on dev text by update", "Teachers on their own domain's, the others on all."),  # noqa: S704
+        (Markup(by_domain), "NLL on each domain's dev text", "The student against mixed fine-tuning."),  # noqa: S704
+    ]
 
 
 def _parts(cell: dict[str, Any]) -> list[Part]:

@@ -79,12 +79,12 @@ def heat_map(scores: dict[str, dict[str, Any]], test_sets: list[str], *, label: 
         return _svg(figure, f"heat-map-{label}", f"Heat map of {label} by model and test set. {numbers}.")
 
 
-def training_curves(metrics: dict[str, list[dict[str, Any]]]) -> str:
-    """Dev NLL (bits a token) by update, one line a model; "" where no model was validated."""
+def training_curves(metrics: dict[str, list[dict[str, Any]]], name: str = "training") -> str:
+    """Dev NLL (bits a token) by update, one line a model; "" where no model was validated. `name` is the picture's."""
     curves = {model: found for model, rows in metrics.items() if (found := _curve(rows, "nll_loss"))}
     if not curves:
         return ""
-    with _style("training"):
+    with _style(name):
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for index, (model, curve) in enumerate(curves.items()):
@@ -92,10 +92,10 @@ def training_curves(metrics: dict[str, list[dict[str, Any]]]) -> str:
         _label(axes)
         axes.set_ylabel("dev NLL (bits a token)")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure, "training", f"Dev NLL while training. {_ends(curves)}.")
+        return _svg(figure, name, f"Dev NLL while training. {_ends(curves)}.")
 
 
-def domain_curves(metrics: dict[str, list[dict[str, Any]]], domains: list[str]) -> str:
+def domain_curves(metrics: dict[str, list[dict[str, Any]]], domains: list[str], name: str = "domains") -> str:
     """Dev NLL of each domain by update, student against mixed fine-tuning, one panel a domain; "" without rows."""
     panels = {
         domain: {
@@ -110,7 +110,7 @@ def domain_curves(metrics: dict[str, list[dict[str, Any]]], domains: list[str]) 
         return ""
     ends = " ".join(f"{domain}: {_ends(curves)}." for domain, curves in panels.items())
     alt = f"Dev NLL of each domain, student and mixed fine-tuning. {ends}"
-    return _panels("domains", alt, panels, ylabel="dev NLL (bits a token)", label=_label)
+    return _panels(name, alt, panels, ylabel="dev NLL (bits a token)", label=_label)
 
 
 def sweep_curves(found: dict[str, Any]) -> str:

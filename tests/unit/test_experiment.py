@@ -108,6 +108,10 @@ def test_what_is_done_is_collected_and_what_is_not_is_said_so(tmp_path: Path) ->
     place = cells[0].place
     for name in place.plan.nodes:
         place.begin(name)
+        if name == "mixed":
+            rows = [{"update": 5, "split": split, "nll_loss": 4.5} for split in ("train", "valid")]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (place.dir(name) / "metrics.jsonl").write_text(lines, encoding="utf-8")
         if name == "report":
             write_json(place.dir(name) / "results.json", {"results": WON, "recipe": {"secret": "/home/me"}})
         place.finish(name, seconds=60.0)
@@ -118,6 +122,7 @@ def test_what_is_done_is_collected_and_what_is_not_is_said_so(tmp_path: Path) ->
     assert "recipe" not in half
     assert half["systems"]["teachers"] == ["teacher.it", "teacher.religion"]
     assert half["time"]["mixed"] == {"own_s": 60.0, "all_s": 60.0 * 6}  # clean, split, subword, binarize, generic
+    assert half["metrics"] == {"mixed": [{"update": 5, "split": "valid", "nll_loss": 4.5}]}
     assert half["command"].startswith("mtkd run ")
     assert "--set distill.kd_weight=0.5 --workspace " in half["command"]
     assert full == {"settings": {"distill.kd_weight": 1.0}, "command": full["command"], "done": False}
