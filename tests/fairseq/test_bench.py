@@ -95,7 +95,8 @@ def test_bench_train_end_to_end(session: Session) -> None:
     assert list(variants) == ["stock", "student_lambda_0", "student"]
     assert result["dev_nll_difference"] < 0.01
     tokens = {name: figures["tokens_per_second"] * figures["median_s"] for name, figures in variants.items()}
-    assert list(tokens.values()) == pytest.approx([tokens["stock"]] * 3), "the same batches"
+    assert tokens["student_lambda_0"] == pytest.approx(tokens["stock"]), "the same batches"
+    assert tokens["student"] != tokens["stock"], "sorted by the longer side"
     assert 2 * 100 < tokens["stock"] < 2 * 300
     assert variants["student"]["kd_loss"] > 0
     assert variants["student_lambda_0"]["kd_loss"] is None
