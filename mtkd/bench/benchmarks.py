@@ -108,8 +108,8 @@ def train(
     """Whole updates of fairseq's trainer: stock label-smoothed training against a student with soft targets.
 
     `tokens` are those of the text: of a larger one, batches have rows that are more alike. The updates are divided into
-    the rounds and one block more, the first, which warms up. `student_lambda_0` is our
-    task and criterion without soft targets: at the end its loss on dev must be stock's.
+    the rounds and one block more, the first, which warms up. `student_lambda_0` is our task and criterion without soft
+    targets: at the end its loss on dev must be stock's.
 
     Raises:
         UsageError: updates that cannot be so divided.

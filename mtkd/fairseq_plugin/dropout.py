@@ -1,8 +1,8 @@
-"""fairseq's dropout on a CPU in a quarter of its time: masks from all bits of the random words, not one number a word.
+"""fairseq's dropout, faster on a CPU: four entries of a mask from each random word.
 
 What it owns: which entries are dropped, on a CPU. What it must not know: tasks, losses, which model has dropouts.
-Why: torch draws 64 random bits for every entry on a CPU; that is a seventh of an update of a width of 256
-(`mtkd bench train`). On a GPU torch's own kernel is used.
+Why: on a CPU torch draws a word for every entry, one after the other on one core, which shows in a small model's update
+(docs/benchmarks/README.md). On a GPU torch's own kernel is used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LaneDropout(FairseqDropout):  # type: ignore[misc]
 
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:
-    """A mask of `like`'s shape and type: 0 with probability `rate`, and else what keeps the expectation."""
+    """A mask of `like`'s shape and type: 0 with probability `rate`, else what keeps the expectation, 1 / (1 - rate)."""
     dropped = min(round(rate * _VALUES), _VALUES - 1)
     # From the least 64-bit number on: random_() alone leaves the sign out, which is one lane's highest bit.
     words = torch.empty(-(-like.numel() // _LANES), dtype=torch.int64).random_(-(2**63), None)
