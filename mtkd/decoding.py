@@ -47,7 +47,10 @@ class Decoder:
     def __init__(self, model: Path, subword_model: Path, *, threads: int) -> None:
         """Load the model of one compute type, as it was saved, on the CPU."""
         self.subword = sentencepiece.SentencePieceProcessor(model_file=str(subword_model))
-        self.model = ctranslate2.Translator(str(model), device="cpu", compute_type="default", intra_threads=threads)
+        # A chunk a thread: threads that share one wait for each other at every layer of every word.
+        self.model = ctranslate2.Translator(
+            str(model), device="cpu", compute_type="default", inter_threads=threads, intra_threads=1
+        )
 
     def pieces(self, lines: Sequence[str]) -> list[list[str]]:
         """Subword pieces of each line."""
@@ -67,17 +70,21 @@ class Decoder:
         sources = [([tag] if tag else []) + pieces for pieces in self.pieces(lines)]
         found = [Hypothesis("", False)] * len(sources)
         order = sorted(range(len(sources)), key=lambda line: len(sources[line]))
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            limit = min(MAX_PIECES, 2 * len(sources[chunk[-1]]) + EXTRA_PIECES)
-            results = self.model.translate_batch(
+        chunks = [order[start : start + CHUNK] for start in range(0, len(order), CHUNK)]
+        limits = [min(MAX_PIECES, 2 * len(sources[chunk[-1]]) + EXTRA_PIECES) for chunk in chunks]
+        running = [
+            self.model.translate_batch(
                 [sources[line] for line in chunk],
                 beam_size=beam.size,
                 length_penalty=beam.length_penalty,
                 max_input_length=MAX_PIECES,
                 max_decoding_length=limit,
+                asynchronous=True,
             )
-            best = [result.hypotheses[0] for result in results]
+            for chunk, limit in zip(chunks, limits, strict=True)
+        ]
+        for chunk, limit, results in zip(chunks, limits, running, strict=True):
+            best = [result.result().hypotheses[0] for result in results]
             for line, pieces, text in zip(chunk, best, texts(self.subword, best), strict=True):
                 # A hypothesis that the model ended is shorter: its end, which is not returned, took a step too.
                 found[line] = Hypothesis(text, len(pieces) >= limit)

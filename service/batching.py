@@ -1,8 +1,10 @@
 """One queue in front of the engine: what several requests want becomes batches, and no request starves another.
 
-What it owns: admission, the order of work, the one thread that the engine runs in, what happens to abandoned work.
+What it owns: admission, the order of work, the threads that engines run in, what happens to abandoned work.
 What it must not know: texts, placeholders, HTTP.
 Why no delay: what queued while the engine was busy is the next batch, so batches grow with the load by themselves.
+Why several batches at a time: a core that decodes a batch alone never waits for another core, as threads that share
+a batch do at every layer of every word. What waits is shared out among the idle workers: few segments use them all.
 Why fair queueing: each batch takes from the request that was given the fewest tokens so far, and a new one starts level
 with the others; so a sentence does not wait for the document that came before it.
 """
@@ -69,7 +71,9 @@ class Job:
         """Its place in the order: tokens given to it, from where the others stood when it came."""
         self.queued = False
         self.decoding_s = 0.0
-        """How long its segments were in the engine; the rest of its time it waited."""
+        """How long segments of it were in the engine; the rest of its time it waited."""
+        self._batches = 0
+        self._began = 0.0
         self._batcher = batcher
 
     def __enter__(self) -> Job:
@@ -90,17 +94,35 @@ class Job:
         self._batcher.put(unit)
         return await done
 
+    def enter_engine(self) -> None:
+        """One more batch with segments of it begins."""
+        if not self._batches:
+            self._began = time.monotonic()
+        self._batches += 1
+
+    def leave_engine(self) -> None:
+        """One of those batches ended."""
+        self._batches -= 1
+        if not self._batches:
+            self.decoding_s += time.monotonic() - self._began
+
 
 class Batcher:
-    """Runs engines, one batch at a time. All methods belong to one event loop, which it needs no start or end in.
+    """Runs engines, `workers` batches at a time. All methods belong to one event loop, which needs no start or end.
 
     Up to `max_batch_tokens` go into a batch (a single longer segment goes alone). A request is admitted if at most
     `max_queue_tokens` would be served before it is done. `observe` is told of every batch.
     """
 
     def __init__(
-        self, *, max_batch_tokens: int, max_queue_tokens: int, observe: Callable[[Batch], None] = lambda batch: None
+        self,
+        *,
+        max_batch_tokens: int,
+        max_queue_tokens: int,
+        workers: int = 1,
+        observe: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
+        self._workers = workers
         self._max_batch = max_batch_tokens
         self._max_queue = max_queue_tokens
         self._observe = observe
@@ -108,9 +130,13 @@ class Batcher:
         self._queue: list[tuple[float, int, Job]] = []
         self._order = count()
         self._level = 0.0
+        self._waiting_tokens = 0
         self._tokens_per_s: float | None = None
-        self._draining: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        """Of a worker."""
+        self._draining: set[asyncio.Task[None]] = set()
+        self._decoding = 0
+        """Batches in an engine now."""
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="engine")
 
     @property
     def waiting(self) -> int:
@@ -131,7 +157,8 @@ class Batcher:
         # While it is served, each other request gets as many tokens as it does, or fewer if it wants no more.
         before = sum(min(job.expected, tokens) for job in self._jobs)
         if before > self._max_queue:
-            raise Busy(max(1, math.ceil(before / self._tokens_per_s)) if self._tokens_per_s else 1)
+            speed = self._workers * (self._tokens_per_s or math.inf)
+            raise Busy(max(1, math.ceil(before / speed)))
         job = Job(self, engine, tokens)
         self._jobs.add(job)
         return job
@@ -140,26 +167,30 @@ class Batcher:
         """Queue a segment of an admitted request."""
         job = unit.job
         job.waiting.append(unit)
+        self._waiting_tokens += unit.tokens
         if not job.queued:
             job.served = max(job.served, self._level)
             self._enqueue(job)
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        if len(self._draining) < self._workers:
+            self._draining.add(asyncio.get_running_loop().create_task(self._drain()))
 
     def drop(self, job: Job) -> None:
         """Forget a request and what it has in the queue."""
         self._jobs.discard(job)
-        for unit in job.waiting:
-            unit.done.cancel()
-        job.waiting.clear()
+        while job.waiting:
+            self._taken_from(job).done.cancel()
+
+    def _taken_from(self, job: Job) -> _Unit:
+        unit = job.waiting.popleft()
+        self._waiting_tokens -= unit.tokens
+        return unit
 
     def _enqueue(self, job: Job) -> None:
         job.queued = True
         heapq.heappush(self._queue, (job.served, next(self._order), job))
 
     async def _drain(self) -> None:
-        """Serve until nothing waits."""
-        loop = asyncio.get_running_loop()
+        """One worker: serve until nothing waits."""
         try:
             while True:
                 # Handlers that the last batch woke get to queue their next segment first.
@@ -167,30 +198,46 @@ class Batcher:
                 engine, units = self._next_batch()
                 if engine is None:
                     return
-                started = time.monotonic()
-                answers = await loop.run_in_executor(self._thread, _translate, engine, units)
-                for unit, answer in zip(units, answers, strict=True):
-                    unit.job.expected = max(0, unit.job.expected - unit.tokens)
-                    if unit.done.done():
-                        continue
-                    if isinstance(answer, Exception):
-                        unit.done.set_exception(answer)
-                    else:
-                        unit.done.set_result(answer)
-                self._measure(units, started)
+                await self._serve(engine, units)
         finally:
-            self._draining = None
+            task = asyncio.current_task()
+            assert task is not None
+            # At once, and not when the loop finds it done: what is queued in between would wait for nobody.
+            self._draining.discard(task)
+
+    async def _serve(self, engine: Engine, units: list[_Unit]) -> None:
+        jobs = {unit.job for unit in units}
+        for job in jobs:
+            job.enter_engine()
+        self._decoding += 1
+        started = time.monotonic()
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._threads, _translate, engine, units)
+        finally:
+            self._decoding -= 1
+            for job in jobs:
+                job.leave_engine()
+        for unit, answer in zip(units, answers, strict=True):
+            unit.job.expected = max(0, unit.job.expected - unit.tokens)
+            if unit.done.done():
+                continue
+            if isinstance(answer, Exception):
+                unit.done.set_exception(answer)
+            else:
+                unit.done.set_result(answer)
+        self._measure(units, started)
 
     def _next_batch(self) -> tuple[Engine | None, list[_Unit]]:
-        """The next units by turns, as many as the budget allows, all of one engine and one decoding."""
+        """The next units by turns, all of one engine and one decoding: an idle worker's share, within the budget."""
         engine: Engine | None = None
         units: list[_Unit] = []
-        room, others = self._max_batch, []
+        share = math.ceil(self._waiting_tokens / (self._workers - self._decoding))
+        room, others = min(self._max_batch, share), []
         while self._queue:
             _, _, job = heapq.heappop(self._queue)
             job.queued = False
             while job.waiting and job.waiting[0].done.done():
-                job.waiting.popleft()
+                self._taken_from(job)
             if not job.waiting:
                 continue
             unit = job.waiting[0]
@@ -201,7 +248,7 @@ class Batcher:
                 others.append(job)
                 break
             engine = job.engine
-            units.append(job.waiting.popleft())
+            units.append(self._taken_from(job))
             room -= unit.tokens
             self._level = job.served
             job.served += unit.tokens
@@ -217,8 +264,6 @@ class Batcher:
         speed = tokens / max(seconds, 1e-6)
         before = speed if self._tokens_per_s is None else self._tokens_per_s
         self._tokens_per_s = before + _SMOOTHING * (speed - before)
-        for job in {unit.job for unit in units}:
-            job.decoding_s += seconds
         self._observe(Batch(len(units), tokens, started - min(unit.since for unit in units), seconds))
 
 

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """Port to listen on; 0 takes a free one, and the log says which."""
     threads: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
-    """Threads that translate; by default the CPUs that the container's quota grants."""
+    """Batches to translate at a time, each in a thread; by default the CPUs that the container's quota grants."""
     compute_type: Literal["int8", "float32"] = "int8"
     """Which of the bundle's models to load."""
     beam: Annotated[int, Field(ge=1, le=32)] | None = None
@@ -115,6 +115,11 @@ class Settings(BaseSettings):
     """Seconds after which a translation is given up (503)."""
     cache_chars: Annotated[int, Field(ge=0)] = 4_000_000
     """Characters of translated segments to remember; 0 for none."""
+
+    @property
+    def workers(self) -> int:
+        """Batches at a time: one on a GPU, which computes a batch with all it has."""
+        return 1 if self.device == "cuda" else self.threads
 
     @property
     def max_body_bytes(self) -> int:

@@ -52,7 +52,10 @@ class Translator:
     ) -> None:
         self.models = models
         self.batcher = Batcher(
-            max_batch_tokens=settings.max_batch_tokens, max_queue_tokens=settings.max_queue_tokens, observe=observe
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+            workers=settings.workers,
+            observe=observe,
         )
         self.cache: SegmentCache[_Result] = SegmentCache(settings.cache_chars)
         self._deadline_s = settings.deadline_s

@@ -32,8 +32,8 @@ def raw(bundle: ModelBundle, settings: Settings) -> Translate:
         str(bundle.model_dir(settings.compute_type)),
         device=settings.device,
         compute_type=settings.compute_type,
-        inter_threads=1,
-        intra_threads=settings.threads,
+        inter_threads=settings.threads,
+        intra_threads=1,
     )
 
     def translate(sentences: Sequence[str]) -> list[str]:

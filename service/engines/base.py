@@ -89,6 +89,6 @@ class Engine(Protocol):
     def translate(self, segments: Sequence[str], decoding: Decoding) -> list[list[Hypothesis]]:
         """Up to `decoding.n_best` hypotheses a segment, at least one, best first; in order.
 
-        A hypothesis has no placeholder but those of its segment. Called by one thread at a time.
+        A hypothesis has no placeholder but those of its segment. Called by several threads.
         """
         ...

@@ -31,7 +31,7 @@ _SPACES = re.compile("[\\s\ufeff\u2581]+")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 _BATCH_SUBWORDS = 1024
 """CTranslate2 sorts a call's segments by length and decodes them in batches of so many source subwords."""
-_LENGTHS = (64, 256)
+_LENGTHS = (64, 128, 256)
 """Source subwords that bound the groups in which translations have the same limit; few, since a group is a batch."""
 _GROWTH = 4
 """Subwords of a translation for one of the longest source in its group, at most."""
@@ -81,7 +81,7 @@ class CTranslate2Engine:
         threads: int | None = None,
         beam: int | None = None,
     ) -> CTranslate2Engine:
-        """Load a verified bundle with so many threads (all CPUs if None) and beam (the manifest's if None).
+        """Load a verified bundle for `threads` calls at a time (all CPUs if None) and a beam (the manifest's if None).
 
         On `cuda` the float32 model computes in float16, whatever the compute type: there int8 is not the faster one.
 
@@ -97,8 +97,10 @@ class CTranslate2Engine:
                 str(model_dir),
                 device=device,
                 compute_type=compute_type,
-                inter_threads=1,
-                intra_threads=available_cpus() if threads is None else threads,
+                # As many batches at a time as there are threads, each in one: threads that share a batch wait for each
+                # other at every layer of every word.
+                inter_threads=1 if on_gpu else threads or available_cpus(),
+                intra_threads=1,
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise BundleError(
@@ -178,13 +180,14 @@ class CTranslate2Engine:
     def _read(self, hypotheses: list[list[str]]) -> list[str]:
         """The text of each. Byte pieces can spell a line break; a segment's translation is one line."""
         marked = [[self._placeholders.get(piece, piece) for piece in pieces] for pieces in hypotheses]
-        return [" ".join(text.split()) for text in self._subwords.decode(marked)]
+        return [" ".join(self._subwords.decode(pieces).split()) for pieces in marked]
 
     def _encode(self, segments: Sequence[str]) -> list[list[str]]:
         """Subwords of each segment; a reserved symbol that the user typed is spelt out, so that it is only text."""
         texts = [self._normalise(segment) for segment in segments]
         written = [text.translate(self._written) for text in texts]
-        encoded: list[list[str]] = self._subwords.encode(written, out_type=str, num_threads=1)
+        # One by one: for a list SentencePiece starts a thread, which takes longer than the sentences of a batch.
+        encoded: list[list[str]] = [self._subwords.encode(text, out_type=str) for text in written]
         return [
             self._spell_typed(text, pieces) if "<" in text else pieces
             for text, pieces in zip(texts, encoded, strict=True)

@@ -63,7 +63,10 @@ def test_a_full_queue_is_429_and_a_late_answer_503_in_every_dialect(serving, pat
 
     engine = Held()
     long = "\n".join(f"line {'x' * number}" for number in range(10))
-    with serving(engine, Settings(max_queue_tokens=10, deadline_s=2)) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        serving(engine, Settings(threads=1, max_queue_tokens=10, deadline_s=2)) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         try:
             first = pool.submit(client.post, "/translate", json=ASK["/translate"](long))
             assert engine.started.wait(5)

@@ -74,7 +74,7 @@ def test_a_repeated_form_q_takes_the_first(client):
 
 def test_a_batch_is_one_call_of_the_engine(serving):
     engine = Counting()
-    with serving(engine, Settings(cache_chars=0)) as client:
+    with serving(engine, Settings(threads=1, cache_chars=0)) as client:
         plain = client.post("/translate", json={"q": ["One. Two.", "", "three"], **PAIR})
         marked = client.post("/translate", json={"q": ["<b>One</b> two", "three"], **PAIR, "format": "html"})
     assert plain.json() == {"translatedText": ["ONE. TWO.", "", "THREE"]}

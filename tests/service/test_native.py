@@ -83,7 +83,7 @@ def test_a_stream_has_a_line_a_sentence_and_says_that_it_is_complete(client):
 def test_a_stream_asks_the_engine_bit_by_bit_and_a_whole_answer_once(serving):
     text = "\n".join(f"line {number}" for number in range(20))
     engine = Shouting()
-    with serving(engine, Settings(cache_chars=0)) as client:
+    with serving(engine, Settings(threads=1, cache_chars=0)) as client:
         client.post("/v1/translate", json={"texts": [text]}, headers=STREAM)
         assert [len(call) for call in engine.calls] == [8, 8, 4]
         engine.calls.clear()
@@ -111,7 +111,7 @@ def test_what_a_client_that_left_has_not_read_is_not_translated(serving):
             return super().translate(segments, decoding)
 
     engine = Slow()
-    with serving(engine, Settings()) as client:
+    with serving(engine, Settings(threads=1)) as client:
         texts = {"texts": ["a\n" * 8 * 10]}
         with client.stream("POST", "/v1/translate", json=texts, headers=STREAM) as answer:
             assert json.loads(next(answer.iter_lines()))["translation"] == "A"
@@ -133,7 +133,7 @@ def test_alternatives_and_flags_are_of_segments(serving):
             ranked = [Hypothesis(text, -rank / 2, truncated=False) for rank, text in enumerate(texts)]
             return [ranked[: decoding.n_best] for _ in segments]
 
-    with serving(Looping(), Settings(max_batch_tokens=1)) as client:
+    with serving(Looping(), Settings(threads=1, max_batch_tokens=1)) as client:
         answer = client.post("/v1/translate", json={"texts": ["good\nbad"], "alternatives": 1}).json()
         too_many = client.post("/v1/translate", json={"texts": ["good"], "alternatives": 10_000})
     good, bad = answer["translations"][0]["segments"]

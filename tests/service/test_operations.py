@@ -24,7 +24,7 @@ PAIR = {"source": "en", "target": "de"}
 
 @pytest.fixture(scope="module")
 def client(serving):
-    with serving(EchoEngine(), Settings()) as client:
+    with serving(EchoEngine(), Settings(threads=1)) as client:
         yield client
 
 
@@ -87,7 +87,7 @@ def test_the_queue_counts_who_waits(serving):
             return super().translate(segments, decoding)
 
     engine = Blocked()
-    with serving(engine, Settings()) as client:
+    with serving(engine, Settings(threads=1)) as client:
         asking = [threading.Thread(target=lambda: client.post("/translate", json={"q": "x", **PAIR})) for _ in range(3)]
         asking[0].start()
         assert engine.started.wait(5)

@@ -46,7 +46,7 @@ class Scripted(EchoEngine):
 
 
 def worker_of(engine: EchoEngine, **settings) -> Worker:
-    return Worker(engine, Settings(**settings))
+    return Worker(engine, Settings(**{"threads": 1} | settings))
 
 
 def translated(engine: EchoEngine, text: str, options: Options | None = None, **settings):
@@ -272,7 +272,7 @@ ASK = {
 @pytest.mark.parametrize("dialect", ASK)
 def test_of_fifty_connections_that_are_closed_none_costs_the_engine_anything(serving, dialect):
     engine = Held()
-    with serving(engine, Settings()) as client:
+    with serving(engine, Settings(threads=1)) as client:
         url = client.base_url
 
         def ask(text: str) -> socket.socket:
