@@ -94,17 +94,17 @@ class Job:
         self._batcher.put(unit)
         return await done
 
-    def enter_engine(self) -> None:
+    def enter_engine(self, now: float) -> None:
         """One more batch with segments of it begins."""
         if not self._batches:
-            self._began = time.monotonic()
+            self._began = now
         self._batches += 1
 
-    def leave_engine(self) -> None:
+    def leave_engine(self, now: float) -> None:
         """One of those batches ended."""
         self._batches -= 1
         if not self._batches:
-            self.decoding_s += time.monotonic() - self._began
+            self.decoding_s += now - self._began
 
 
 class Batcher:
@@ -206,17 +206,17 @@ class Batcher:
             self._draining.discard(task)
 
     async def _serve(self, engine: Engine, units: list[_Unit]) -> None:
-        jobs = {unit.job for unit in units}
+        jobs, started = {unit.job for unit in units}, time.monotonic()
         for job in jobs:
-            job.enter_engine()
+            job.enter_engine(started)
         self._decoding += 1
-        started = time.monotonic()
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._threads, _translate, engine, units)
         finally:
             self._decoding -= 1
+            ended = time.monotonic()
             for job in jobs:
-                job.leave_engine()
+                job.leave_engine(ended)
         for unit, answer in zip(units, answers, strict=True):
             unit.job.expected = max(0, unit.job.expected - unit.tokens)
             if unit.done.done():
@@ -225,7 +225,7 @@ class Batcher:
                 unit.done.set_exception(answer)
             else:
                 unit.done.set_result(answer)
-        self._measure(units, started)
+        self._measure(units, started, ended)
 
     def _next_batch(self) -> tuple[Engine | None, list[_Unit]]:
         """The next units by turns, all of one engine and one decoding: an idle worker's share, within the budget."""
@@ -258,8 +258,8 @@ class Batcher:
             self._enqueue(job)
         return engine, units
 
-    def _measure(self, units: Sequence[_Unit], started: float) -> None:
-        seconds = time.monotonic() - started
+    def _measure(self, units: Sequence[_Unit], started: float, ended: float) -> None:
+        seconds = ended - started
         tokens = sum(unit.tokens for unit in units)
         speed = tokens / max(seconds, 1e-6)
         before = speed if self._tokens_per_s is None else self._tokens_per_s

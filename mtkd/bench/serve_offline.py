@@ -32,7 +32,7 @@ def raw(bundle: ModelBundle, settings: Settings) -> Translate:
         str(bundle.model_dir(settings.compute_type)),
         device=settings.device,
         compute_type=settings.compute_type,
-        inter_threads=settings.threads,
+        inter_threads=settings.workers,
         intra_threads=1,
     )
 

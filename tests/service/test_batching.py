@@ -3,52 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Batcher, Busy
-from service.engines.base import Decoding, Hypothesis
-from service.engines.echo import EchoEngine
-
-GREEDY, WIDE = Decoding(beam=1), Decoding(beam=4)
-
-
-class Recording(EchoEngine):
-    """An echo in capitals that keeps its calls, fails at `bad` segments, and can be held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[list[str]] = []
-        self.open = threading.Event()
-        self.open.set()
-
-    def translate(self, segments, decoding):
-        self.calls.append(list(segments))
-        assert self.open.wait(10)
-        if any(segment.startswith("bad") for segment in segments):
-            raise RuntimeError("bad segment")
-        return [[Hypothesis(f"{segment.upper()} {decoding.beam}", 0.0, truncated=False)] for segment in segments]
-
-
-def batcher(*, batch=20, queue=10_000, workers=1, observe=lambda batch: None) -> Batcher:
-    return Batcher(max_batch_tokens=batch, max_queue_tokens=queue, workers=workers, observe=observe)
-
-
-async def ask(queue: Batcher, engine: Recording, segments, decoding=GREEDY):
-    """What a request does; exceptions come back as values."""
-    with queue.admit(engine, sum(map(engine.tokens, segments))) as job:
-        answers = await asyncio.gather(*(job.decode(segment, decoding) for segment in segments), return_exceptions=True)
-    return [answer if isinstance(answer, BaseException) else answer[0].text for answer in answers]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
+from service.batching import Busy
+from tests.service.batches import GREEDY, WIDE, Recording, ask, batcher, until
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,58 +83,6 @@ def test_a_batch_keeps_to_its_budget_and_a_longer_segment_goes_alone():
     engine = Recording()
     asyncio.run(ask(batcher(batch=10), engine, ["a b c d"] * 5 + ["x " * 30, "y"]))
     assert [sum(map(engine.tokens, call)) for call in engine.calls] == [10, 10, 5, 31, 2]
-
-
-def test_idle_workers_share_out_what_waits():
-    engine = Recording()
-
-    async def scenario():
-        queue = batcher(batch=100, workers=3)
-        engine.open.clear()
-        request = asyncio.create_task(ask(queue, engine, ["a b c d"] * 6 + ["e"]))
-        await until(lambda: len(engine.calls) == 3)
-        assert queue.waiting == 0
-        engine.open.set()
-        return await request
-
-    assert asyncio.run(scenario()) == ["A B C D 1"] * 6 + ["E 1"]
-    assert sorted(map(len, engine.calls)) == [2, 2, 3]
-
-
-def test_a_worker_does_not_wait_for_another_ones_batch():
-    slow, quick = Recording(), Recording()
-    slow.open.clear()
-
-    async def scenario():
-        queue = batcher(workers=2)
-        held = asyncio.create_task(ask(queue, slow, ["slow"]))
-        await until(lambda: slow.calls)
-        for number in range(5):
-            assert await ask(queue, quick, [f"quick {number}"]) == [f"QUICK {number} 1"]
-        assert not held.done()
-        slow.open.set()
-        return await held
-
-    assert asyncio.run(scenario()) == ["SLOW 1"]
-
-
-def test_what_comes_while_all_workers_are_busy_is_one_batch():
-    engine = Recording()
-
-    async def scenario():
-        queue = batcher(batch=100, workers=2)
-        engine.open.clear()
-        first = asyncio.create_task(ask(queue, engine, ["first", "second"]))
-        await until(lambda: len(engine.calls) == 2)
-        others = [asyncio.create_task(ask(queue, engine, [f"other {number}"])) for number in range(4)]
-        await until(lambda: queue.waiting == 4)
-        assert len(engine.calls) == 2
-        engine.open.set()
-        await asyncio.gather(first, *others)
-
-    asyncio.run(scenario())
-    assert sum(map(len, engine.calls)) == 6
-    assert len(engine.calls[2]) >= 2
 
 
 def test_a_sentence_waits_for_one_batch_beside_a_request_of_ten_thousand():
@@ -294,25 +203,5 @@ def test_batches_are_observed_and_a_request_knows_its_time_in_them():
 
     decoding_s = asyncio.run(scenario())
     assert [(batch.segments, batch.tokens) for batch in seen] == [(2, 4)]
-    assert decoding_s == pytest.approx(seen[0].seconds, abs=0.01)
+    assert decoding_s == seen[0].seconds > 0
     assert seen[0].waited_s >= 0
-
-
-def test_a_request_in_two_batches_at_once_was_in_the_engine_no_longer_than_it_took():
-    engine = Recording()
-
-    async def scenario():
-        queue = batcher(batch=1000, workers=2)
-        engine.open.clear()
-        began = time.monotonic()
-        with queue.admit(engine, 4) as job:
-            answers = asyncio.gather(job.decode("a", GREEDY), job.decode("b", GREEDY))
-            await until(lambda: len(engine.calls) == 2)
-            await asyncio.sleep(0.05)
-            engine.open.set()
-            await answers
-            await until(lambda: not queue._decoding)
-        return job.decoding_s, time.monotonic() - began
-
-    decoding_s, took = asyncio.run(scenario())
-    assert 0.05 <= decoding_s <= took

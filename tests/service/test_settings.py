@@ -170,3 +170,8 @@ def test_threads_are_at_least_one_and_at_most_the_quota(tmp_path):
     assert available_cpus(tmp_path) == 1
     (tmp_path / "cpu.max").write_text("6400000 100000\n")
     assert available_cpus(tmp_path) == min(allowed, 64)
+
+
+def test_a_gpu_gets_one_batch_at_a_time_and_cpus_one_each():
+    assert Settings(threads=6).workers == 6
+    assert Settings(threads=6, device="cuda").workers == 1
