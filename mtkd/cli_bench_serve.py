@@ -31,7 +31,10 @@ class Part(StrEnum):
 
 
 def serve(
-    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="A finished run's folder: runs/<name>.")],
+    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="A run's folder: runs/<name>.")],
+    model: Annotated[
+        str, typer.Option(help="What of it is served; e.g. generic, while no student is trained.")
+    ] = "student",
     sentences: Annotated[int, typer.Option(min=1, help="At most so many of its test sets' sentences.")] = 1000,
     connections: Annotated[int, typer.Option(min=1, help="Connections that ask at once.")] = 64,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the sustained load.")] = 60.0,
@@ -43,8 +46,9 @@ def serve(
     from mtkd.bench import serve as bench
     from mtkd.bench.record import write_record
     from mtkd.bench.serve_figures import HEADER, rows
+    from mtkd.bench.serve_subject import subject_of
 
-    subject = bench.finished_run(workspace, sentences=sentences)
+    subject = subject_of(workspace, sentences=sentences, model=model)
     command = f"mtkd {shlex.join(sys.argv[1:])}"
     with console.status("starting") as status:
         found = bench.serve(

@@ -115,16 +115,23 @@ class Worker:
     async def _while_wanted(self, work: Coroutine[Any, Any, Result]) -> Result:
         if self._gone is None:
             return await work
-        working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._gone())
+        # In the request's own task: a refusal must not wait for turns of the event loop, which overload makes long.
+        wanted = asyncio.timeout(None)
+        leaving = asyncio.ensure_future(_end(wanted, when=self._gone))
         try:
-            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise ClientDisconnect
-            return working.result()
+            async with wanted:
+                return await work
+        except TimeoutError:
+            if wanted.expired():
+                raise ClientDisconnect from None
+            raise
         finally:
-            working.cancel()
             leaving.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _end(timeout: asyncio.Timeout, *, when: Callable[[], Awaitable[None]]) -> None:
+    await when()
+    timeout.reschedule(asyncio.get_running_loop().time())
 
 
 async def get_worker(request: Request) -> Worker:

@@ -15,25 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mtkd.bench import serve_figures
 from mtkd.bench.alternate import Measured, alternate
 from mtkd.bench.record import Figures, record
 from mtkd.bench.serve_process import serving
+from mtkd.bench.serve_subject import Subject
 from mtkd.bundle import ModelBundle
-from mtkd.corpus.subword import DICTIONARY
-from mtkd.corpus.textfile import read_lines
-from mtkd.errors import UsageError
-from mtkd.pipeline import open_workspace
 from mtkd.processes import available_cores, cpu_name
-from mtkd.recipe_file import load_recipe
-from mtkd.steps.files import BUNDLE, STOCK
 from mtkd.workspace import write_json
 
-SAVED_RECIPE = Path(".mtkd", "recipe.json")
-"""Where `mtkd run` keeps a workspace's recipe."""
-SEED = 1
 LATENCY_SENTENCES = 100
 OVERLOAD_S = 20.0
 VERSIONED = ("ctranslate2", "sentencepiece", "fastapi", "uvicorn", "fairseq-fixed", "torch")
@@ -41,43 +31,6 @@ UNCACHED = {"MTKD_CACHE_CHARS": "0"}
 """The sentences come again, and the cache of translations would answer for the model."""
 SMALL_QUEUE = {"MTKD_MAX_QUEUE_TOKENS": "2048"}
 """What `overload` fills: enough that 64 connections in a closed loop are not refused."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured: a model in both its forms, and text for it."""
-
-    bundle: Path
-    checkpoint: Path
-    """The stock fairseq checkpoint that the bundle was made of."""
-    dictionary: Path
-    sentences: list[str]
-
-
-def finished_run(root: Path, *, sentences: int) -> Subject:
-    """The student of the workspace `root`, and at most so many sentences of all its test sets, mixed, by a fixed seed.
-
-    Raises:
-        UsageError: there is no workspace, or its student is not exported.
-    """
-    saved = root / SAVED_RECIPE
-    if not saved.is_file():
-        raise UsageError(f"{root}: not the workspace of a run; name one that 'mtkd run' has finished: runs/<name>")
-    recipe = load_recipe(saved)
-    place = open_workspace(recipe, root)
-    states = place.states()
-    for name in ("split", "subword", "decode.student", "export"):
-        if not states[name].done:
-            raise UsageError(f"{root}: step '{name}' is not done ({states[name].why}); 'mtkd run' makes it")
-    tests = (place.dir("split") / group / f"test.{recipe.languages.source}" for group in recipe.corpora_groups())
-    text = [line for path in tests for line in read_lines(path)]
-    mixed = np.random.default_rng(SEED).permutation(len(text))[:sentences]
-    return Subject(
-        place.dir("export") / BUNDLE,
-        place.dir("decode.student") / STOCK,
-        place.dir("subword") / DICTIONARY,
-        [text[index] for index in mixed],
-    )
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,16 @@ Why the text is normalised here: the student was trained on text without control
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
+import threading
 import unicodedata
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import takewhile
+from math import ceil
 
 import ctranslate2
 from sentencepiece import SentencePieceProcessor
@@ -31,13 +37,15 @@ _SPACES = re.compile("[\\s\ufeff\u2581]+")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 _BATCH_SUBWORDS = 1024
 """CTranslate2 sorts a call's segments by length and decodes them in batches of so many source subwords."""
-_LENGTHS = (64, 128, 256)
-"""Source subwords that bound the groups in which translations have the same limit; few, since a group is a batch."""
-_GROWTH = 4
-"""Subwords of a translation for one of the longest source in its group, at most."""
+_LENGTH_STEP, _SHORT = 32, 64
+"""Source subwords by which the groups differ in which translations have the same limit, and those of the first one."""
+_GROWTH = 2
+"""Subwords of a translation for one of the longest source in its group, at most, beside `_SHORT`."""
 _FIRST, _SECOND = PLACEHOLDERS[:2]
 _MASKED = (_FIRST, f"({_FIRST})", f"{_FIRST}: {_SECOND}", f"{_FIRST} - {_SECOND}", f"{_FIRST}, {_SECOND}.")
 """Sentences of no language."""
+_NICENESS = 10
+"""Of the threads that decode: on full cores they would hold up the one that answers, and each request's refusal."""
 _PROBE_SUBWORDS = 16
 _DECIMALS = 4
 """Of a score: the last bits depend on the batch."""
@@ -93,7 +101,8 @@ class CTranslate2Engine:
         compute_type = "float16" if on_gpu else compute_type
         try:
             subwords = SentencePieceProcessor(model_file=str(bundle.subword_model))
-            translator = ctranslate2.Translator(
+            load = partial(
+                ctranslate2.Translator,
                 str(model_dir),
                 device=device,
                 compute_type=compute_type,
@@ -102,6 +111,9 @@ class CTranslate2Engine:
                 inter_threads=1 if on_gpu else threads or available_cpus(),
                 intra_threads=1,
             )
+            # CTranslate2's threads inherit the priority of the thread that makes them.
+            with ThreadPoolExecutor(1, initializer=_give_way) as background:
+                translator = background.submit(load).result()
         except (RuntimeError, ValueError, OSError) as error:
             raise BundleError(
                 f"{bundle.root}: cannot load the {compute_type} model: {error}; export it again"
@@ -119,15 +131,15 @@ class CTranslate2Engine:
     def translate(self, segments: Sequence[str], decoding: Decoding) -> list[list[Hypothesis]]:
         """Translate segments that fit. One whose translation does not end is cut off and logged, never its text.
 
-        It may have four times as many subwords as the longest source of its group: a loop up to the last position
-        would keep all others waiting for a hundred times as long as a sentence takes.
+        It may have twice as many subwords as the longest source of its group, and 64 more: a loop up to the last
+        position would hold a core for a hundred times as long as a sentence takes.
         """
         encoded = self._encode(segments)
         groups: dict[tuple[bool, int], list[int]] = {}
         for index, (segment, pieces) in enumerate(zip(segments, encoded, strict=True)):
-            longest = next((length for length in _LENGTHS if len(pieces) <= length), self._max_target)
+            longest = max(_SHORT, _LENGTH_STEP * ceil(len(pieces) / _LENGTH_STEP))
             masked = not set(PLACEHOLDERS).isdisjoint(segment)
-            groups.setdefault((masked, min(_GROWTH * longest, self._max_target)), []).append(index)
+            groups.setdefault((masked, min(_GROWTH * longest + _SHORT, self._max_target)), []).append(index)
         translated: list[list[Hypothesis]] = [[] for _ in segments]
         # A call a group: limit and suppressed symbols hold for a whole call, and must not depend on the neighbours.
         for (masked, limit), indexes in groups.items():
@@ -215,6 +227,13 @@ class CTranslate2Engine:
             for char in symbol
             for piece in ([char] if char in known else [f"<0x{byte:02X}>" for byte in char.encode()])
         ]
+
+
+def _give_way() -> None:
+    """Lower this thread's priority; elsewhere than on Linux a priority is the process's, and left alone."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 
 def load(bundle: ModelBundle, settings: Settings) -> CTranslate2Engine:

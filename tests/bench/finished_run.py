@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -31,6 +32,8 @@ def write_run(folder: Path) -> Workspace:
                 text = place.dir(name) / domain / "test.en"
                 text.parent.mkdir()
                 text.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                for lang in ("en", "de"):
+                    shutil.copyfile(text, text.with_name(f"dev.{lang}"))
         if name == "export":
             script = ROOT / "tests" / "service" / "tiny_bundle.py"
             subprocess.run([sys.executable, str(script), str(place.dir(name) / "bundle"), "3.0"], check=True, cwd=ROOT)
@@ -40,7 +43,7 @@ def write_run(folder: Path) -> Workspace:
 
 
 def add_checkpoint(place: Workspace) -> None:
-    """A stock fairseq Transformer of random weights, with the dictionary of the bundle's subword model."""
+    """A fairseq Transformer of random weights as generic model and as student, for the bundle's subword model."""
     from fairseq.data import Dictionary
     from fairseq.models.transformer import TransformerModel
     from fairseq.models.transformer.transformer_legacy import base_architecture
@@ -51,15 +54,16 @@ def add_checkpoint(place: Workspace) -> None:
 
     subword_model = place.dir("export") / "bundle" / "sentencepiece.model"
     subwords = SentencePieceProcessor(model_file=str(subword_model))
+    shutil.copy(subword_model, place.dir("subword"))
     dictionary = place.dir("subword") / "dict.txt"
     pieces = (subwords.id_to_piece(index) for index in range(3, subwords.get_piece_size()))
     dictionary.write_text("".join(f"{piece} 1\n" for piece in pieces), encoding="utf-8")
     symbols = Dictionary.load(str(dictionary))
     sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in SMALL.items()}
-    shape = Namespace(arch="transformer", share_all_embeddings=True, max_target_positions=64, **sizes)
+    shape = Namespace(arch="transformer", share_all_embeddings=True, max_target_positions=1024, **sizes)
     base_architecture(shape)
     task = Namespace(source_dictionary=symbols, target_dictionary=symbols)
     model = TransformerModel.build_model(shape, task)
-    untrained = place.root / "untrained.pt"
+    untrained = place.dir("generic") / "model.pt"
     checkpoint.write({"args": shape, "cfg": None, "model": model.state_dict()}, untrained)
     to_stock(untrained, place.dir("decode.student") / "student.pt", source_lang="en", target_lang="de")

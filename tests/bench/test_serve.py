@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from mtkd import cli
 from mtkd.bench import serve
 from mtkd.bench.serve_process import serving
+from mtkd.bench.serve_subject import subject_of
+from mtkd.bundle import ModelBundle
 from mtkd.errors import MtkdError, UsageError
 from mtkd.workspace import Workspace
 from tests.bench.finished_run import ROOT, SENTENCES, add_checkpoint, write_run
@@ -29,24 +31,31 @@ def bench(*args: str) -> str:
 
 
 def test_the_sentences_are_of_all_domains_mixed_and_always_the_same(run: Workspace) -> None:
-    subject = serve.finished_run(run.root, sentences=1000)
+    subject = subject_of(run.root, sentences=1000)
     text = [line for lines in SENTENCES.values() for line in lines]
     assert sorted(subject.sentences) == sorted(text)
     assert subject.sentences != text
-    assert serve.finished_run(run.root, sentences=4).sentences == subject.sentences[:4]
+    assert subject_of(run.root, sentences=4).sentences == subject.sentences[:4]
     assert (subject.bundle / "manifest.json").is_file()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not the workspace of a run; name one that 'mtkd run' has finished"):
-        serve.finished_run(tmp_path, sentences=5)
+        subject_of(tmp_path, sentences=5)
 
 
 def test_a_run_without_a_bundle_is_refused(run: Workspace, tmp_path: Path) -> None:
     root = shutil.copytree(run.root, tmp_path / "copy")
     (root / run.done_file("export").relative_to(run.root)).unlink()
     with pytest.raises(UsageError, match=r"step 'export' is not done .*'mtkd run' makes it"):
-        serve.finished_run(root, sentences=5)
+        subject_of(root, sentences=5)
+
+
+def test_a_model_that_the_run_does_not_have_or_has_not_trained_is_refused(run: Workspace) -> None:
+    with pytest.raises(UsageError, match=r"no model 'tagged' in this run; name one that it trains, such as 'generic'"):
+        subject_of(run.root, sentences=5, model="tagged")
+    with pytest.raises(UsageError, match=r"step 'evaluate' trains no model; name one that does, such as 'generic'"):
+        subject_of(run.root, sentences=5, model="evaluate")
 
 
 def test_a_server_that_cannot_start_is_one_error(tmp_path: Path) -> None:
@@ -82,7 +91,7 @@ def test_at_twice_the_load_everything_is_answered_or_refused(run: Workspace, mon
     # One sentence at a time, and no room behind it.
     monkeypatch.setattr(serve, "SMALL_QUEUE", {"MTKD_MAX_QUEUE_TOKENS": "20", "MTKD_MAX_BATCH_TOKENS": "1"})
     monkeypatch.setattr(serve, "OVERLOAD_S", 2.0)
-    subject = serve.finished_run(run.root, sentences=6)
+    subject = subject_of(run.root, sentences=6)
     (found,) = serve.serve("", subject, parts=["overload"], rounds=5, seconds=1, connections=2)["results"]
     assert found["other_statuses"] == 0
     assert found["refused"] == sum(statuses.get("429", 0) for statuses in found["statuses"].values()) > 0
@@ -92,10 +101,22 @@ def test_at_twice_the_load_everything_is_answered_or_refused(run: Workspace, mon
     assert found["settings"]["MTKD_MAX_QUEUE_TOKENS"] == "20"
 
 
+def test_another_model_of_the_run_is_exported_once(run: Workspace) -> None:
+    add_checkpoint(run)
+    subject = subject_of(run.root, sentences=6, model="generic")
+    made = (subject.bundle / "manifest.json").stat().st_mtime_ns
+    assert ModelBundle.open(subject.bundle).manifest.name == "generic"
+    assert subject.checkpoint.is_file()
+    assert subject_of(run.root, sentences=6, model="generic") == subject
+    assert (subject.bundle / "manifest.json").stat().st_mtime_ns == made
+    measured = serve.serve("", subject, parts=["invariance"], rounds=5, seconds=1, connections=2)
+    assert measured["settings"]["bundle"]["name"] == "generic"
+
+
 @pytest.mark.proof
 def test_the_service_is_faster_than_fairseq_behind_a_handler(run: Workspace) -> None:
     add_checkpoint(run)
-    subject = serve.finished_run(run.root, sentences=6)
+    subject = subject_of(run.root, sentences=6)
     (found,) = serve.serve("", subject, parts=["throughput"], rounds=1, seconds=1, connections=3)["results"]
     assert list(found["variants"]) == ["offline", "service", "fairseq_handler"]
     assert [of["errors"] for of in found["variants"].values()] == [0, 0, 0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +32,23 @@ def best(engine, segments: list[str]) -> list[str]:
 @pytest.fixture
 def student(bundle_dir) -> CTranslate2Engine:
     return CTranslate2Engine.from_bundle(ModelBundle.open(bundle_dir), threads=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is the process's (2026-11-22)")
+def test_threads_that_decode_give_way_to_those_that_answer(bundle_dir):
+    def niceness() -> dict[int, int]:
+        tasks = (int(task.name) for task in Path("/proc/self/task").iterdir())
+        return {task: os.getpriority(os.PRIO_PROCESS, task) for task in tasks}
+
+    before = niceness()
+    engine = CTranslate2Engine.from_bundle(ModelBundle.open(bundle_dir), threads=2)
+    after = niceness()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    decoding = [nice for task, nice in after.items() if task not in before]
+    assert len(decoding) == 2
+    assert all(nice > own for nice in decoding)
+    assert all(after.get(task, nice) == nice for task, nice in before.items())
+    assert best(engine, ["The printer is on"])
 
 
 def test_it_names_its_languages_and_model(engine):
