@@ -15,6 +15,7 @@ from mtkd.corpus.subword import DICTIONARY
 from mtkd.corpus.subword import MODEL as SUBWORD_MODEL
 from mtkd.corpus.textfile import read_lines
 from mtkd.errors import UsageError
+from mtkd.evaluation import STUDENT
 from mtkd.pipeline import open_workspace
 from mtkd.recipe import Recipe
 from mtkd.recipe_file import load_recipe
@@ -24,7 +25,6 @@ from mtkd.workspace import Workspace
 
 SAVED_RECIPE = Path(".mtkd", "recipe.json")
 """Where `mtkd run` keeps a workspace's recipe."""
-STUDENT = "student"
 SEED = 1
 
 

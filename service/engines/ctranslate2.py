@@ -15,6 +15,7 @@ import threading
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from math import ceil
@@ -233,7 +234,9 @@ def _give_way() -> None:
     """Lower this thread's priority; elsewhere than on Linux a priority is the process's, and left alone."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+        # A sandbox may refuse; the model serves all the same.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 
 def load(bundle: ModelBundle, settings: Settings) -> CTranslate2Engine:
