@@ -51,6 +51,14 @@ def test_threads_that_decode_give_way_to_those_that_answer(bundle_dir):
     assert best(engine, ["The printer is on"])
 
 
+def test_a_sandbox_that_refuses_a_priority_does_not_keep_a_model_from_loading(bundle_dir, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert best(CTranslate2Engine.from_bundle(ModelBundle.open(bundle_dir), threads=1), ["The printer is on"])
+
+
 def test_it_names_its_languages_and_model(engine):
     assert (engine.source_lang, engine.target_lang) == ("en", "de")
     assert engine.name
