@@ -107,6 +107,7 @@ def run(
     recipe: RecipePath,
     workspace: WorkspacePath = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Cores to use [all there are].")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, each on its share of the cores.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the steps.")] = False,
     until: Annotated[str | None, typer.Option(metavar="STEP", help="Stop after this step.")] = None,
     force: Annotated[str | None, typer.Option(metavar="STEP", help="Make this step anew, and what needs it.")] = None,
@@ -128,7 +129,7 @@ def run(
         console.print(f"nothing to do: all {len(selection.nodes)} steps are done")
     try:
         used = cores or available_cores()
-        succeeded = pipeline.make(loaded, place, selection, cores=used, locked=locked, console=console)
+        succeeded = pipeline.make(loaded, place, selection, cores=used, jobs=jobs, locked=locked, console=console)
     except KeyboardInterrupt:
         _fail("interrupted; the same command continues", 130)
     if not succeeded:

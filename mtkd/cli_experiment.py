@@ -32,6 +32,7 @@ def experiment(
         Path | None, typer.Option("--workspace", help="Where to keep all cells' files [runs/<recipe's name>].")
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Cores to use [all there are].")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side, each on its share of the cores.")] = 1,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a key of the recipe, for all cells; repeatable."),
@@ -51,7 +52,7 @@ def experiment(
     for number, cell in enumerate(wanted, start=1):
         console.print(f"cell {cell.cell.name} ({number} of {len(wanted)})")
         try:
-            if not run_cell(loaded, cell, cores=cores or available_cores(), console=console):
+            if not run_cell(loaded, cell, cores=cores or available_cores(), jobs=jobs, console=console):
                 failed.append(cell.cell.name)
         except KeyboardInterrupt:
             Console(stderr=True).print("interrupted; the same command continues", style="red")

@@ -147,7 +147,7 @@ def still_to_do(cells: Sequence[OpenCell]) -> dict[str, list[Node]]:
     return found
 
 
-def run_cell(experiment: Experiment, cell: OpenCell, *, cores: int, console: Console) -> bool:
+def run_cell(experiment: Experiment, cell: OpenCell, *, cores: int, jobs: int = 1, console: Console) -> bool:
     """Make what of a cell is not done, as `mtkd run` would; whether all of it was made. What failed has been shown.
 
     Raises:
@@ -156,7 +156,7 @@ def run_cell(experiment: Experiment, cell: OpenCell, *, cores: int, console: Con
     """
     selection = pipeline.select(cell.place)
     take_lock(experiment.recipe, cell.place, locked=False)
-    return pipeline.make(cell.recipe, cell.place, selection, cores=cores, locked=False, console=console)
+    return pipeline.make(cell.recipe, cell.place, selection, cores=cores, jobs=jobs, locked=False, console=console)
 
 
 def collect(experiment: Experiment, cells: Sequence[OpenCell], overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -38,8 +38,8 @@ SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 400, 32000
 SAMPLE_PAIRS = 20_000
 """So many pairs tell whether a vocabulary can be filled; more take longer and can fill it too."""
 PIECES_PER_WORD = 1.5
-_BATCH_TOKENS = {"nano": 2048, "tiny": 2048}
-_LEARNING_RATES = {"nano": 0.002, "tiny": 0.001, "big": 0.0005}
+_BATCH_TOKENS = {"pico": 2048, "nano": 2048, "micro": 2048, "tiny": 2048}
+_LEARNING_RATES = {"pico": 0.002, "nano": 0.002, "micro": 0.0015, "tiny": 0.001, "big": 0.0005}
 _EPOCHS = {"generic": (30, 300, 100_000), "teacher": (10, 100, 20_000), "student": (15, 200, 50_000)}
 """Role -> passes over its text, and the fewest and the most updates for that."""
 

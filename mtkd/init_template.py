@@ -99,7 +99,7 @@ def _models(recipe: Recipe, sides: Mapping[str, Sides]) -> Iterator[str]:
     for kind, share in recipe.augmentation.model_dump().items():
         yield f"  {kind}: {share:g}"
     yield ""
-    yield "model:  # nano | tiny | base | base_deep_shallow | big, as --preset says"
+    yield "model:  # pico | nano | micro | tiny | small | base | base_deep_shallow | big, as --preset says"
     yield f"  teacher: {recipe.model.teacher}"
     yield f"  student: {recipe.model.student}"
     yield ""

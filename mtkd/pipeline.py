@@ -84,11 +84,19 @@ def refuse_hopeless(recipe: Recipe, workspace: Workspace, selection: Selection) 
 
 
 def run(
-    recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: int, locked: bool, view: ProgressView
+    recipe: Recipe,
+    workspace: Workspace,
+    selection: Selection,
+    *,
+    cores: int,
+    jobs: int = 1,
+    locked: bool,
+    view: ProgressView,
 ) -> bool:
     """Make what `selection` names; whether all of it was made. What failed has been shown.
 
-    With `locked`, no archive is taken that is not the lock's.
+    Up to `jobs` steps that could use all cores run side by side, each on its share of them. With `locked`, no archive
+    is taken that is not the lock's.
 
     Raises:
         MtkdError: another run uses the workspace.
@@ -100,7 +108,7 @@ def run(
                 with workspace.lock_step(node.name):
                     workspace.wipe(node.name)
         write_json(workspace.private / "recipe.json", resolved(recipe))
-        write_json(workspace.private / "run.json", _graph(workspace, selection.pending, cores))
+        write_json(workspace.private / "run.json", _graph(workspace, selection.pending, max(1, cores // jobs)))
         with workspace.snakemake_log.open("w", encoding="utf-8") as log:
             returncode = _snakemake(workspace, cores, {LOCKED_VARIABLE: "1"} if locked else {}, view, log)
     for step in view.running:
@@ -112,9 +120,18 @@ def run(
 
 
 def make(
-    recipe: Recipe, workspace: Workspace, selection: Selection, *, cores: int, locked: bool, console: Console
+    recipe: Recipe,
+    workspace: Workspace,
+    selection: Selection,
+    *,
+    cores: int,
+    jobs: int = 1,
+    locked: bool,
+    console: Console,
 ) -> bool:
     """Make what of `selection` is not done, showing it, and link the results; whether all of it was made.
+
+    `cores` and `jobs` as `run` takes them.
 
     Raises:
         MtkdError: as `refuse_hopeless` and `run` say.
@@ -123,7 +140,7 @@ def make(
     if selection.pending:
         refuse_hopeless(recipe, workspace, selection)
         with ProgressView(console, steps=len(selection.pending)) as view:
-            if not run(recipe, workspace, selection, cores=cores, locked=locked, view=view):
+            if not run(recipe, workspace, selection, cores=cores, jobs=jobs, locked=locked, view=view):
                 return False
     workspace.link_results()
     return True
@@ -141,12 +158,15 @@ def _with_forced(plan: Plan, states: dict[str, State], forced: set[str]) -> dict
     return changed
 
 
-def _graph(workspace: Workspace, pending: list[Node], cores: int) -> dict[str, object]:
-    """What the Snakefile reads; paths from the workspace on, so that it may lie anywhere."""
+def _graph(workspace: Workspace, pending: list[Node], threads: int) -> dict[str, object]:
+    """What the Snakefile reads; paths from the workspace on, so that it may lie anywhere.
+
+    `threads` is what a step has that could use all cores.
+    """
     names = {node.name for node in pending}
     return {
         "command": shlex.join(["mtkd", *sys.argv[1:]]),  # as it was typed, for the report
-        "cores": cores,
+        "threads": threads,
         "steps": {
             node.name: {
                 "done": workspace.done_file(node.name).relative_to(workspace.root).as_posix(),

@@ -42,7 +42,9 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
+    "pico": Preset(2, 1, 96, 384, 3, 0.1),
     "nano": Preset(2, 2, 128, 512, 4, 0.1),
+    "micro": Preset(3, 2, 192, 768, 3, 0.1),
     "tiny": Preset(3, 2, 256, 1024, 4, 0.1),
     "small": Preset(6, 2, 256, 1024, 4, 0.1),
     "base": Preset(6, 6, 512, 2048, 8, 0.1),

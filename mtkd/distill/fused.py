@@ -28,6 +28,8 @@ from mtkd.distill.losses import HardLogs, Objective, SoftTargets, StudentLogs, T
 
 CHUNK_ENTRIES = {"cpu": 2**24, "cuda": 2**26}
 """Logits of a chunk: enough rows for the matrix products to run at full speed, few enough to stay small."""
+_FULL_SPEED_ROWS = 512
+"""On a CPU matrix products gain nothing by more rows, and a small vocabulary's logits still are in the cache."""
 HALF_LIFT = 2.0**10
 """float16 holds nothing below 6e-8: gradients by the logits are kept so many times larger until they are multiplied."""
 
@@ -125,7 +127,9 @@ class _Sweep:
             self.by_features_ND = torch.empty_like(features_ND, dtype=self.sums)
             self.by_weight_VD = torch.zeros_like(weight_VD, dtype=self.sums)
             self.by_every_row_D = torch.zeros_like(self.weight_sum_D)
-        rows = min(len(features_ND), max(1, CHUNK_ENTRIES[features_ND.device.type] // self.vocab_size))
+        device = features_ND.device.type
+        most = _FULL_SPEED_ROWS if device == "cpu" else len(features_ND)
+        rows = min(len(features_ND), most, max(1, CHUNK_ENTRIES[device] // self.vocab_size))
         # One buffer for all chunks: a fresh one would be paged in, and zeroed by the system, every time.
         self.logits_CV = torch.empty(rows, self.vocab_size, dtype=self.sums, device=features_ND.device)
 

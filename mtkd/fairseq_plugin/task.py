@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask, load_langpair_dataset
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mtkd.corpus.subword import domain_symbol, fingerprint
 from mtkd.distill.topk import TopKStore, targets_checksum
@@ -195,7 +196,7 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         """
         model.train()
         model.set_num_updates(update_num)
-        with self._autocast(sample):
+        with self._number_format(sample):
             loss, sample_size, logging_output = criterion(model, sample)
         if ignore_grad:
             loss *= 0
@@ -206,11 +207,22 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         """Whether matrix products on this type of device are in bfloat16."""
         return bool(self.cfg.bf16_autocast == "on" or (self.cfg.bf16_autocast == "auto" and fast_bf16(device)))
 
-    def _autocast(self, sample: Any) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def _number_format(self, sample: Any) -> Iterator[None]:
+        """bfloat16 matrix products where they are fast.
+
+        On a CPU attention is then two matrix products and a softmax: torch's fused kernel takes ten times as long
+        backward as forward in bfloat16, a quarter of a small model's update (docs/benchmarks/README.md).
+        """
         device = sample["target"].device.type if sample else "cpu"
         if self.cfg.fp16 or not self.computes_in_bf16(device):
-            return contextlib.nullcontext()
-        return torch.autocast(device, dtype=torch.bfloat16)
+            yield
+            return
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(torch.autocast(device, dtype=torch.bfloat16))
+            if device == "cpu":
+                contexts.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
 
 
 def fast_bf16(device: str) -> bool:

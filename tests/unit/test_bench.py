@@ -142,7 +142,7 @@ def test_updates_that_do_not_divide_into_blocks_are_refused() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["train", "--preset", "bas"], "--preset bas: choose one of nano, tiny, small, base"),
+        (["train", "--preset", "bas"], "--preset bas: choose one of pico, nano, micro, tiny, small, base"),
         (["loss", "--vocab", "64", "--top-k", "65"], "--top-k 65: the smallest vocabulary has 64 symbols"),
     ],
 )
