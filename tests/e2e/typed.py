@@ -18,6 +18,8 @@ from mtkd.recipe_file import load_recipe
 from mtkd.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
+RUN_LIMIT_S = 1200
+"""Against hanging for ever, nothing else: a run of 21 steps takes a minute and a half, on a busy machine over six."""
 
 
 def environment() -> dict[str, str]:
@@ -35,7 +37,7 @@ def mtkd(folder: Path, *args: str, **options: Any) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=RUN_LIMIT_S,
         env=environment(),
         **options,
     )
@@ -69,7 +71,7 @@ def post(port: int, body: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/translate", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             with urllib.request.urlopen(request) as response:
