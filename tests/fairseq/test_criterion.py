@@ -269,3 +269,14 @@ def test_bf16_autocast_gradients_are_those_of_float32(micro, stores, model, plai
     assert found[1][0].item() != found[0][0].item()
     assert found[1][0].item() == pytest.approx(found[0][0].item(), rel=0.01)
     assert distance(found[1][1], found[0][1]) < 0.05
+
+
+@pytest.mark.parametrize(("switch", "fused_attention"), [("off", True), ("on", False)])
+def test_attention_in_bf16_is_not_torchs_fused_kernel(micro, model, switch: str, fused_attention: bool) -> None:
+    """On a CPU that kernel is slow backward in bfloat16, and fast in float32."""
+    task = make_task(micro, bf16_autocast=switch)
+    adam = FairseqAdam(FairseqAdamConfig(adam_betas="(0.9, 0.98)", lr=[1e-3]), list(model.parameters()))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        task.train_step(batch_of(task), model, criterion(task, 0.0), adam, 0)
+    called = {event.key for event in profile.key_averages()}
+    assert any("flash_attention_for_cpu" in name for name in called) == fused_attention
