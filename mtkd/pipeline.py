@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,7 +187,9 @@ def _snakemake(workspace: Workspace, cores: int, variables: dict[str, str], view
     command += ["--cores", str(cores), "--scheduler", "greedy", "--rerun-triggers", "mtime"]
     # The lock is ours, and a done.json that exists is complete: it was renamed into place.
     command += ["--nolock", "--ignore-incomplete", "--drop-metadata"]
-    command += ["--runtime-source-cache-path", str(workspace.root / ".snakemake" / "source-cache")]
+    source_cache = workspace.root / ".snakemake" / "source-cache"
+    shutil.rmtree(source_cache, ignore_errors=True)  # or Snakemake runs the Snakefile that an older mtkd had
+    command += ["--runtime-source-cache-path", str(source_cache)]
     package = str(Path(mtkd.__file__).parents[1])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(

@@ -156,8 +156,11 @@ def test_deleting_an_output_remakes_only_what_depends_on_it(copy: Path, lost: st
         assert not found & set(TEXTS)
 
 
-def test_a_lost_model_of_the_bundle_is_exported_again(copy: Path) -> None:
+def test_a_lost_model_is_exported_again_and_not_by_an_older_mtkds_workflow(copy: Path) -> None:
+    """Snakemake keeps a copy of the Snakefile in the workspace, and would take it for today's."""
     place = workspace(copy)
+    (kept,) = (path for path in (place.root / ".snakemake/source-cache").rglob("*") if path.is_file())
+    kept.write_text("raise RuntimeError('of an older mtkd')\n", encoding="utf-8")
     (place.dir("export") / "bundle" / "int8" / "model.bin").unlink()
     run = mtkd(copy, "run", "recipe.yaml")
     assert run.returncode == 0, run.stderr
