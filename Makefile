@@ -21,7 +21,7 @@ test: $(VENV)/dev.stamp  ## set up, lint, run the tests and hold the coverage
 	$(MAKE) --no-print-directory lint
 	$(BIN)/coverage erase
 	@# Two trainings at once on these cores: threads that wait must not spin, or each slows the other down tenfold.
-	OMP_WAIT_POLICY=passive $(BIN)/coverage run -m pytest -n $(CORES) --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/coverage run -m pytest -n $(CORES) --dist loadfile --durations=20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
