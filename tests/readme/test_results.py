@@ -10,9 +10,16 @@ from tests.readme.page import ROOT, between
 
 
 @pytest.mark.readme
-@pytest.mark.parametrize("marker", ["results", "demo-output"])
-def test_shown_scores_are_the_measured_ones(marker: str) -> None:
-    path = ROOT / "data_recipes" / "quickstart" / "results.md"
+@pytest.mark.parametrize(
+    ("marker", "file"),
+    [
+        ("results", "data_recipes/quickstart/results.md"),
+        ("demo-output", "data_recipes/quickstart/results.md"),
+        ("experiment", "docs/results/experiment_en_de.md"),
+    ],
+)
+def test_shown_scores_are_the_measured_ones(marker: str, file: str) -> None:
+    path = ROOT / file
     measured = scores(path.read_text(encoding="utf-8")) if path.exists() else []
     shown = scores(between(marker))
     assert bool(shown) == path.exists()
