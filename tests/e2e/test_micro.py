@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from mtkd import checkpoint
 from mtkd.bundle import ModelBundle
@@ -27,7 +26,7 @@ from mtkd.distill.store_writer import write_header
 from mtkd.distill.topk import TopKStore
 from mtkd.processes import available_cores, thread_environment
 from mtkd.train import DONE
-from tests.e2e.typed import command, environment, free_port, mtkd, pending, post, processes_in, workspace
+from tests.e2e.typed import change, command, environment, free_port, mtkd, pending, post, processes_in, workspace
 from tests.toy import write_micro
 
 TEXTS = ["clean", "split", "subword", "binarize"]
@@ -162,8 +161,9 @@ def test_a_lost_model_is_exported_again_and_not_by_an_older_mtkds_workflow(copy:
     (kept,) = (path for path in (place.root / ".snakemake/source-cache").rglob("*") if path.is_file())
     kept.write_text("raise RuntimeError('of an older mtkd')\n", encoding="utf-8")
     (place.dir("export") / "bundle" / "int8" / "model.bin").unlink()
-    run = mtkd(copy, "run", "recipe.yaml")
+    run = mtkd(copy, "run", "recipe.yaml", "--cores", "2", "--jobs", "2")
     assert run.returncode == 0, run.stderr
+    assert json.loads((place.private / "run.json").read_text())["threads"] == 1
     assert set(re.findall(r"^\[([\w.]+)\] started", run.stdout, re.M)) == {"export", "report"}
     assert ModelBundle.open(place.bundle).manifest.domains == ["bank", "river"]
 
@@ -229,11 +229,6 @@ def test_bundle_answers_over_http_and_on_the_command_line(finished) -> None:
     assert lines.stdout.split("\n") == [answer["translatedText"], "", answer["translatedText"], ""]
 
 
-def bring(copy: Path, **changes: Any) -> None:
-    recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | changes
-    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-
-
 def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path) -> None:
     place = workspace(copy)
     for name in ("sentencepiece.model", "dict.txt"):
@@ -243,13 +238,13 @@ def test_brought_models_are_taken_and_an_unsafe_one_ends_in_one_line(copy: Path)
     state = checkpoint.read(copy / "generic.pt")
     torch.save(state | {"args": Malicious()}, copy / "evil.pt")
     subword = {"model": "sentencepiece.model", "dictionary": "dict.txt"}
-    bring(copy, subword=subword, generic={"checkpoint": "evil.pt"})
+    change(copy, subword=subword, generic={"checkpoint": "evil.pt"})
     run = mtkd(copy, "run", "recipe.yaml", "--until", "generic")
     assert run.returncode == 1
     assert "refused, reading it would run code" in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
     assert not (copy / "ran").exists()
-    bring(copy, generic={"checkpoint": "generic.pt"}, teachers={"bank": {"checkpoint": "teacher.bank.pt"}})
+    change(copy, generic={"checkpoint": "generic.pt"}, teachers={"bank": {"checkpoint": "teacher.bank.pt"}})
     run = mtkd(copy, "run", "recipe.yaml", "--until", "teacher.bank")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "[teacher.bank] taken from" in run.stdout

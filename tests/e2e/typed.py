@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mtkd.pipeline import open_workspace, select
 from mtkd.recipe_file import load_recipe
 from mtkd.workspace import Workspace
@@ -71,7 +73,7 @@ def post(port: int, body: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/translate", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 30
     while True:
         try:
             with urllib.request.urlopen(request) as response:
@@ -79,6 +81,12 @@ def post(port: int, body: dict[str, str]) -> dict[str, Any]:
         except urllib.error.URLError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def change(folder: Path, **changes: Any) -> None:
+    """Set keys of a folder's recipe."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text()) | changes
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 
 
 def pending(folder: Path, *overrides: str) -> list[str]:

@@ -111,7 +111,7 @@ class ServerProcess:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """The first place in the log that matches, once there is one."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             is_over = not self._reading.is_alive()
             if found := re.search(pattern, self.log):

@@ -90,10 +90,10 @@ def test_the_queue_counts_who_waits(serving):
     with serving(engine, Settings(threads=1)) as client:
         asking = [threading.Thread(target=lambda: client.post("/translate", json={"q": "x", **PAIR})) for _ in range(3)]
         asking[0].start()
-        assert engine.started.wait(30)
+        assert engine.started.wait(5)
         for thread in asking[1:]:
             thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 5
         while samples(client)[("mtkd_queue_length",)] != 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert samples(client)[("mtkd_queue_length",)] == 2
