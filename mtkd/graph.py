@@ -51,7 +51,7 @@ STEP_VERSIONS = {
 }
 """Every step; raise its number when its outputs change their meaning, and older ones are not used again."""
 TRAININGS = ("generic", "teacher", "mixed", "tagged", "student", "sequence_kd", "word_and_sequence_kd")
-"""Steps that take all cores: side by side on one small machine, trainings slow each other down tenfold."""
+"""Steps that take all cores: side by side with all threads each, trainings slow each other down tenfold."""
 ALL_CORES = (*TRAININGS, "transfer", "translate", "uniform_ensemble")
 FIRST_IN_LINE = (
     "generic", "teacher", "mixed", "decode", "gap", "transfer", "capture", "student", "sweep",

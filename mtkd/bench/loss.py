@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtkd.bench.answer import Conversation, answer_rounds
-from mtkd.distill.fused import CHUNK_ENTRIES, fused_word_kd
+from mtkd.distill.fused import chunk_rows, fused_word_kd
 from mtkd.distill.losses import Objective, SoftTargets, word_kd
 
 EPSILON = 0.1
@@ -131,7 +131,7 @@ def floor(inputs: Inputs) -> Step:
     products = torch.bfloat16 if inputs.device == "cuda" else torch.float32
     features_ND = inputs.features_ND.detach().to(products)
     weight_VD = inputs.weight_VD.detach().to(products)
-    rows = max(1, CHUNK_ENTRIES[inputs.device] // len(weight_VD))
+    rows = chunk_rows(len(weight_VD), inputs.device)
     logits_CV = torch.empty(min(rows, len(features_ND)), len(weight_VD), dtype=products, device=inputs.device)
     by_features_ND, by_weight_VD = torch.empty_like(features_ND), torch.empty_like(weight_VD)
 

@@ -34,6 +34,12 @@ HALF_LIFT = 2.0**10
 """float16 holds nothing below 6e-8: gradients by the logits are kept so many times larger until they are multiplied."""
 
 
+def chunk_rows(vocab_size: int, device: str) -> int:
+    """The most tokens of a chunk on a type of device, at least one."""
+    rows = max(1, CHUNK_ENTRIES[device] // vocab_size)
+    return min(rows, _FULL_SPEED_ROWS) if device == "cpu" else rows
+
+
 class SoftSource(Protocol):
     """Where a chunk's soft targets come from: `SoftTargets` themselves, or teachers that are asked as we go."""
 
@@ -127,9 +133,7 @@ class _Sweep:
             self.by_features_ND = torch.empty_like(features_ND, dtype=self.sums)
             self.by_weight_VD = torch.zeros_like(weight_VD, dtype=self.sums)
             self.by_every_row_D = torch.zeros_like(self.weight_sum_D)
-        device = features_ND.device.type
-        most = _FULL_SPEED_ROWS if device == "cpu" else len(features_ND)
-        rows = min(len(features_ND), most, max(1, CHUNK_ENTRIES[device] // self.vocab_size))
+        rows = min(len(features_ND), chunk_rows(self.vocab_size, features_ND.device.type))
         # One buffer for all chunks: a fresh one would be paged in, and zeroed by the system, every time.
         self.logits_CV = torch.empty(rows, self.vocab_size, dtype=self.sums, device=features_ND.device)
 

@@ -218,10 +218,8 @@ class MultiDomainTranslationTask(TranslationTask):  # type: ignore[misc]
         if self.cfg.fp16 or not self.computes_in_bf16(device):
             yield
             return
-        with contextlib.ExitStack() as contexts:
-            contexts.enter_context(torch.autocast(device, dtype=torch.bfloat16))
-            if device == "cpu":
-                contexts.enter_context(sdpa_kernel(SDPBackend.MATH))
+        attention = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else contextlib.nullcontext()
+        with torch.autocast(device, dtype=torch.bfloat16), attention:
             yield
 
 
