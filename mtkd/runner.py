@@ -59,11 +59,11 @@ def _run(context: StepContext, *, damaged: bool) -> bool:
     """Run the step and write done.json, or tell in one line why not."""
     name, workspace = context.node.name, context.workspace
     started, start_s = datetime.now(UTC), time.monotonic()
-    context.progress.started()
     try:
         if damaged:
             workspace.wipe(name)
         earlier_s = workspace.begin(name)
+        context.progress.started()  # after `begin`: killed from here on, the step continues
         with _logging_to(context.log):
             _call(context)
         seconds = earlier_s + time.monotonic() - start_s

@@ -48,6 +48,21 @@ def test_a_step_is_done_with_what_it_measured(
     assert lines[-1].startswith("[clean] done in ")
 
 
+def test_a_step_that_says_it_started_would_continue(
+    recipe: Recipe, place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {}
+
+    class Reader(io.StringIO):
+        def write(self, line: str) -> int:
+            states[line] = place.states()["clean"].kind  # what is on the disk if the step is killed on this line
+            return super().write(line)
+
+    monkeypatch.setattr(sys, "stdout", Reader())
+    assert run_step("clean", recipe, place.root, threads=1)
+    assert states["[clean] started\n"] == "interrupted"
+
+
 def test_a_step_that_is_done_is_left_alone(
     recipe: Recipe, place: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
