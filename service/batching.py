@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import NamedTuple
@@ -62,10 +62,10 @@ class _Unit(NamedTuple):
 class Job:
     """What one request has in the queue; `with batcher.admit(...) as job`, then `await job.decode(...)` as wanted."""
 
-    def __init__(self, batcher: Batcher, engine: Engine, tokens: int) -> None:
+    def __init__(self, batcher: Batcher, engine: Engine, tokens: Mapping[str, int], expected: int) -> None:
         self.engine = engine
         self.waiting: deque[_Unit] = deque()
-        self.expected = tokens
+        self.expected = expected
         """Tokens that it is still believed to bring."""
         self.served = 0.0
         """Its place in the order: tokens given to it, from where the others stood when it came."""
@@ -74,6 +74,7 @@ class Job:
         """How long segments of it were in the engine; the rest of its time it waited."""
         self._batches = 0
         self._began = 0.0
+        self._tokens = tokens
         self._batcher = batcher
 
     def __enter__(self) -> Job:
@@ -90,7 +91,8 @@ class Job:
             Exception: what the engine raised at this segment; other segments of the batch do not suffer.
         """
         done: asyncio.Future[list[Hypothesis]] = asyncio.get_running_loop().create_future()
-        unit = _Unit(self, segment, self.engine.tokens(segment), decoding, time.monotonic(), done)
+        tokens = self._tokens.get(segment) or self.engine.tokens(segment)
+        unit = _Unit(self, segment, tokens, decoding, time.monotonic(), done)
         self._batcher.put(unit)
         return await done
 
@@ -148,18 +150,20 @@ class Batcher:
         """Whether a request as large as all that are there together would be refused."""
         return sum(job.expected for job in self._jobs) > self._max_queue
 
-    def admit(self, engine: Engine, tokens: int) -> Job:
-        """A place for a request of so many tokens.
+    def admit(self, engine: Engine, segments: Sequence[str]) -> Job:
+        """A place for a request that brings these segments; it may bring others too, as for a second attempt.
 
         Raises:
             Busy: too much would be served before it.
         """
+        tokens = {segment: engine.tokens(segment) for segment in segments}
+        wanted = sum(tokens[segment] for segment in segments)
         # While it is served, each other request gets as many tokens as it does, or fewer if it wants no more.
-        before = sum(min(job.expected, tokens) for job in self._jobs)
+        before = sum(min(job.expected, wanted) for job in self._jobs)
         if before > self._max_queue:
             speed = self._workers * (self._tokens_per_s or math.inf)
             raise Busy(max(1, math.ceil(before / speed)))
-        job = Job(self, engine, tokens)
+        job = Job(self, engine, tokens, wanted)
         self._jobs.add(job)
         return job
 

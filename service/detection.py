@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from heapq import nlargest
+from operator import itemgetter
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -50,16 +52,25 @@ def detect(text: str, languages: Sequence[str]) -> list[tuple[str, float]]:
     identifier = _identifier(tuple(languages)) if any(map(str.isalpha, words)) else None
     if identifier is None:
         return [(languages[0], 0.0)]
-    ours = {_label(code): code for code in reversed(languages)}
-    beliefs = [(ours.get(label, label), _PRIOR * p if label in ours else p) for label, p in identifier.rank(words)]
-    total = sum(belief for _, belief in beliefs)
-    ranked = sorted(((code, round(100 * belief / total, 1)) for code, belief in beliefs), key=lambda item: -item[1])
-    return [ranked[0], *(item for item in ranked[1:_MOST] if item[1] > 0)]
+    ours = _labels(tuple(languages))
+    beliefs = dict(identifier.rank(words))
+    for label in ours.keys() & beliefs.keys():
+        beliefs[label] *= _PRIOR
+    total = sum(beliefs.values())
+    likeliest = nlargest(_MOST, beliefs.items(), key=itemgetter(1))
+    ranked = [(ours.get(label, label), round(100 * belief / total, 1)) for label, belief in likeliest]
+    return [ranked[0], *(item for item in ranked[1:] if item[1] > 0)]
 
 
 def _words(text: str) -> str:
     prose = _ASCII.sub(lambda run: " " if _SIGNS.search(run[0]) else run[0], _TAGS.sub(" ", text))
     return " ".join(prose.split())
+
+
+@cache
+def _labels(languages: tuple[str, ...]) -> dict[str, str]:
+    """The model's languages by py3langid's names."""
+    return {_label(code): code for code in reversed(languages)}
 
 
 def _label(code: str) -> str:

@@ -106,8 +106,9 @@ def _sizes(pair: Pair) -> tuple[int, int]:
 def _looped_words(text: str) -> int:
     """The longest stretch of words that only repeats the one to eight words before it."""
     words = text.casefold().split()
-    longest = 0
-    for size in range(1, min(_LONGEST_LOOP, len(words) // 2) + 1):
+    longest, repeated = 0, len(words) - len(set(words))
+    # A loop of `size` words has come back once it is that long, and all that comes back are words that were there.
+    for size in range(1, min(_LONGEST_LOOP, len(words) // 2, repeated) + 1):
         run = 0
         for word, before in zip(words[size:], words, strict=False):
             run = run + 1 if word == before else 0

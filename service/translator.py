@@ -28,6 +28,8 @@ from service.translation import Alternative, Options, StreamedSegment, Translate
 _RETRY_NO_REPEAT = 3
 _LONG_CHARS = 2_000
 """Texts of more are cut into segments in a thread, since that takes milliseconds."""
+_INSPECTED_CHARS = 300
+"""Segments of up to so many are inspected in 0.2 ms on the event loop; a thread would be told, woken and waited for."""
 _STREAMED_AT_ONCE = 8
 """Segments: few enough for a first line soon, enough to keep the engine busy."""
 
@@ -61,8 +63,8 @@ class Translator:
         self._deadline_s = settings.deadline_s
         self._max_alternatives = settings.max_alternatives
         self._spent = spent
-        # Flags take a millisecond of Python each. On the event loop, a batch that ends would hold up every new request;
-        # in many threads, those would take turns before the loop does.
+        # A long segment's flags take a millisecond of Python. On the event loop, a batch of them that ends would hold up
+        # every new request; in many threads, those would take turns before the loop does.
         self._inspector = ThreadPoolExecutor(1, thread_name_prefix="inspector")
 
     async def warm_up(self) -> None:
@@ -81,7 +83,7 @@ class Translator:
         engine = self.models.current
         split_texts, decoding = await self._split(engine, texts), self._decoding(engine, options)
         results, masked = self._remembered(engine, decoding, split_texts)
-        with self.batcher.admit(engine, _tokens(engine, masked)) as job:
+        with self.batcher.admit(engine, [mask.text for mask in masked.values()]) as job:
             results |= await self._results(job, decoding, masked)
         return [
             assemble(text, [_translated(segment, results) for segment in segments], engine.digest)
@@ -98,7 +100,7 @@ class Translator:
         split_texts, decoding = await self._split(engine, texts), self._decoding(engine, options)
         results, masked = self._remembered(engine, decoding, split_texts)
         numbered = ((text, number, part) for text, parts in enumerate(split_texts) for number, part in enumerate(parts))
-        with self.batcher.admit(engine, _tokens(engine, masked)) as job:
+        with self.batcher.admit(engine, [mask.text for mask in masked.values()]) as job:
             while batch := list(islice(numbered, _STREAMED_AT_ONCE)):
                 new = {part.text: masked[part.text] for _, _, part in batch if part.text not in results and part.text}
                 results |= await self._results(job, decoding, new)
@@ -198,6 +200,8 @@ class _Path(NamedTuple):
         return _join("".join(texts), [hypotheses[0] for hypotheses in found])
 
     async def _inspect(self, hypothesis: Hypothesis) -> tuple[str, ...]:
+        if max(len(self.source), len(hypothesis.text)) <= _INSPECTED_CHARS:
+            return self._flags(hypothesis)
         return await asyncio.get_running_loop().run_in_executor(self.inspector, self._flags, hypothesis)
 
     def _flags(self, hypothesis: Hypothesis, source: str | None = None) -> tuple[str, ...]:
@@ -213,10 +217,6 @@ def _split(engine: Engine, texts: Sequence[str]) -> list[list[Segment]]:
         return engine.fits(_mask(engine, part).text)
 
     return [sentences(split(without_placeholders(text), engine.source_lang, fits)) for text in texts]
-
-
-def _tokens(engine: Engine, masked: dict[str, Masked]) -> int:
-    return sum(engine.tokens(mask.text) for mask in masked.values())
 
 
 def _mask(engine: Engine, segment: str) -> Masked:

@@ -35,7 +35,7 @@ def batcher(*, batch=20, queue=10_000, workers=1, observe=lambda batch: None) ->
 
 async def ask(queue: Batcher, engine: Recording, segments, decoding=GREEDY):
     """What a request does; exceptions come back as values."""
-    with queue.admit(engine, sum(map(engine.tokens, segments))) as job:
+    with queue.admit(engine, segments) as job:
         answers = await asyncio.gather(*(job.decode(segment, decoding) for segment in segments), return_exceptions=True)
     return [answer if isinstance(answer, BaseException) else answer[0].text for answer in answers]
 

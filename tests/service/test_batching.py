@@ -196,7 +196,7 @@ def test_batches_are_observed_and_a_request_knows_its_time_in_them():
 
     async def scenario():
         queue = batcher(batch=1000, observe=seen.append)
-        with queue.admit(engine, 4) as job:
+        with queue.admit(engine, ["a", "b"]) as job:
             await asyncio.gather(job.decode("a", GREEDY), job.decode("b", GREEDY))
             await asyncio.sleep(0)
             return job.decoding_s

@@ -67,7 +67,7 @@ def test_a_request_in_two_batches_at_once_was_in_the_engine_no_longer_than_it_to
         queue = batcher(batch=1000, workers=2)
         engine.open.clear()
         began = time.monotonic()
-        with queue.admit(engine, 4) as job:
+        with queue.admit(engine, ["a", "b"]) as job:
             answers = asyncio.gather(job.decode("a", GREEDY), job.decode("b", GREEDY))
             await until(lambda: len(engine.calls) == 2)
             await asyncio.sleep(0.05)
