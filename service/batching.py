@@ -2,6 +2,7 @@
 
 What it owns: admission, the order of work, the threads that engines run in, what happens to abandoned work.
 What it must not know: texts, placeholders, HTTP.
+Why the threads take their batches themselves: the event loop is busy with the answers just when a core needs the next.
 Why no delay: what queued while the engine was busy is the next batch, so batches grow with the load by themselves.
 Why several batches at a time: a core that decodes a batch alone never waits for another core, as threads that share
 a batch do at every layer of every word. What waits is shared out among the idle workers: few segments use them all.
@@ -15,10 +16,12 @@ import asyncio
 import heapq
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -110,7 +113,7 @@ class Job:
 
 
 class Batcher:
-    """Runs engines, `workers` batches at a time. All methods belong to one event loop, which needs no start or end.
+    """Runs engines, `workers` batches at a time. All methods belong to one event loop; it needs no start or end.
 
     Up to `max_batch_tokens` go into a batch (a single longer segment goes alone). A request is admitted if at most
     `max_queue_tokens` would be served before it is done. `observe` is told of every batch.
@@ -129,15 +132,19 @@ class Batcher:
         self._max_queue = max_queue_tokens
         self._observe = observe
         self._jobs: set[Job] = set()
+        self._lock = threading.Lock()
+        """For what follows and the jobs' own queues: the event loop fills them, the workers empty them."""
         self._queue: list[tuple[float, int, Job]] = []
         self._order = count()
         self._level = 0.0
         self._waiting_tokens = 0
-        self._tokens_per_s: float | None = None
-        """Of a worker."""
-        self._draining: set[asyncio.Task[None]] = set()
         self._decoding = 0
         """Batches in an engine now."""
+        self._running = 0
+        """Workers that will look for another batch."""
+        self._starting = False
+        self._tokens_per_s: float | None = None
+        """Of a worker."""
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="engine")
 
     @property
@@ -170,19 +177,24 @@ class Batcher:
     def put(self, unit: _Unit) -> None:
         """Queue a segment of an admitted request."""
         job = unit.job
-        job.waiting.append(unit)
-        self._waiting_tokens += unit.tokens
-        if not job.queued:
-            job.served = max(job.served, self._level)
-            self._enqueue(job)
-        if len(self._draining) < self._workers:
-            self._draining.add(asyncio.get_running_loop().create_task(self._drain()))
+        with self._lock:
+            job.waiting.append(unit)
+            self._waiting_tokens += unit.tokens
+            if not job.queued:
+                job.served = max(job.served, self._level)
+                self._enqueue(job)
+        if not self._starting and self._running < self._workers:
+            self._starting = True
+            loop = asyncio.get_running_loop()
+            # In the turn after the next: whoever is awake gets to queue segments for the same batch.
+            loop.call_soon(loop.call_soon, self._start, loop)
 
     def drop(self, job: Job) -> None:
         """Forget a request and what it has in the queue."""
         self._jobs.discard(job)
-        while job.waiting:
-            self._taken_from(job).done.cancel()
+        with self._lock:
+            while job.waiting:
+                self._taken_from(job).done.cancel()
 
     def _taken_from(self, job: Job) -> _Unit:
         unit = job.waiting.popleft()
@@ -193,34 +205,41 @@ class Batcher:
         job.queued = True
         heapq.heappush(self._queue, (job.served, next(self._order), job))
 
-    async def _drain(self) -> None:
-        """One worker: serve until nothing waits."""
-        try:
-            while True:
-                # Handlers that the last batch woke get to queue their next segment first.
-                await asyncio.sleep(0)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake as many idle workers as there are segments for."""
+        self._starting = False
+        with self._lock:
+            wanted = min(self._workers - self._running, self.waiting)
+            self._running += wanted
+        for _ in range(wanted):
+            self._threads.submit(self._work, loop)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One worker, in its thread: serve until nothing waits."""
+        while True:
+            with self._lock:
                 engine, units = self._next_batch()
                 if engine is None:
+                    self._running -= 1
                     return
-                await self._serve(engine, units)
-        finally:
-            task = asyncio.current_task()
-            assert task is not None
-            # At once, and not when the loop finds it done: what is queued in between would wait for nobody.
-            self._draining.discard(task)
+                jobs, started = {unit.job for unit in units}, time.monotonic()
+                for job in jobs:
+                    job.enter_engine(started)
+                self._decoding += 1
+            answers = _translate(engine, units)
+            with self._lock:
+                ended = time.monotonic()
+                for job in jobs:
+                    job.leave_engine(ended)
+                self._decoding -= 1
+            # A loop that has ended has nobody who waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._answer, units, answers, started, ended - started)
 
-    async def _serve(self, engine: Engine, units: list[_Unit]) -> None:
-        jobs, started = {unit.job for unit in units}, time.monotonic()
-        for job in jobs:
-            job.enter_engine(started)
-        self._decoding += 1
-        try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._threads, _translate, engine, units)
-        finally:
-            self._decoding -= 1
-            ended = time.monotonic()
-            for job in jobs:
-                job.leave_engine(ended)
+    def _answer(
+        self, units: list[_Unit], answers: list[list[Hypothesis] | Exception], started: float, seconds: float
+    ) -> None:
+        """Tell who waits for a batch, and the observer."""
         for unit, answer in zip(units, answers, strict=True):
             unit.job.expected = max(0, unit.job.expected - unit.tokens)
             if unit.done.done():
@@ -229,7 +248,11 @@ class Batcher:
                 unit.done.set_exception(answer)
             else:
                 unit.done.set_result(answer)
-        self._measure(units, started, ended)
+        tokens = sum(unit.tokens for unit in units)
+        speed = tokens / max(seconds, 1e-6)
+        before = speed if self._tokens_per_s is None else self._tokens_per_s
+        self._tokens_per_s = before + _SMOOTHING * (speed - before)
+        self._observe(Batch(len(units), tokens, started - min(unit.since for unit in units), seconds))
 
     def _next_batch(self) -> tuple[Engine | None, list[_Unit]]:
         """The next units by turns, all of one engine and one decoding: an idle worker's share, within the budget."""
@@ -261,14 +284,6 @@ class Batcher:
         for job in others:
             self._enqueue(job)
         return engine, units
-
-    def _measure(self, units: Sequence[_Unit], started: float, ended: float) -> None:
-        seconds = ended - started
-        tokens = sum(unit.tokens for unit in units)
-        speed = tokens / max(seconds, 1e-6)
-        before = speed if self._tokens_per_s is None else self._tokens_per_s
-        self._tokens_per_s = before + _SMOOTHING * (speed - before)
-        self._observe(Batch(len(units), tokens, started - min(unit.since for unit in units), seconds))
 
 
 def _translate(engine: Engine, units: Sequence[_Unit]) -> list[list[Hypothesis] | Exception]:

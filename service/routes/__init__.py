@@ -10,10 +10,10 @@ from fastapi import APIRouter
 from service.routes import deepl, docs, google, libretranslate, native, operations
 
 ROUTERS: dict[str, APIRouter] = {
+    "native": native.router,
     "libretranslate": libretranslate.router,
     "deepl": deepl.router,
     "google": google.router,
-    "native": native.router,
     "docs": docs.router,
     "operations": operations.router,
 }

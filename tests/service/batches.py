@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 from service.batching import Batcher
 from service.engines.base import Decoding, Hypothesis
@@ -13,10 +14,11 @@ GREEDY, WIDE = Decoding(beam=1), Decoding(beam=4)
 
 
 class Recording(EchoEngine):
-    """An echo in capitals that keeps its calls, fails at `bad` segments, and can be held."""
+    """An echo in capitals that keeps its calls, fails at `bad` segments, takes its time, and can be held."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float = 0.0) -> None:
         super().__init__()
+        self.seconds = seconds
         self.calls: list[list[str]] = []
         self.open = threading.Event()
         self.open.set()
@@ -24,6 +26,7 @@ class Recording(EchoEngine):
     def translate(self, segments, decoding):
         self.calls.append(list(segments))
         assert self.open.wait(10)
+        time.sleep(self.seconds)
         if any(segment.startswith("bad") for segment in segments):
             raise RuntimeError("bad segment")
         return [[Hypothesis(f"{segment.upper()} {decoding.beam}", 0.0, truncated=False)] for segment in segments]

@@ -37,7 +37,7 @@ def test_every_segment_of_who_stays_is_answered_once_and_in_order(requests, work
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert queue.waiting == 0
         assert queue._jobs == set()
-        await until(lambda: not queue._draining)
+        await until(lambda: not queue._running)
         assert queue._waiting_tokens == queue._decoding == 0
         return answers
 
@@ -86,7 +86,7 @@ def test_a_batch_keeps_to_its_budget_and_a_longer_segment_goes_alone():
 
 
 def test_a_sentence_waits_for_one_batch_beside_a_request_of_ten_thousand():
-    engine = Recording()
+    engine = Recording(seconds=0.001)
 
     async def scenario():
         queue = batcher(batch=100, queue=100)

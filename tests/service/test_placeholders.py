@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engines.base import PLACEHOLDERS
-from service.placeholders import Masked, around, keeps, mask, restore, without_kept, without_placeholders
+from service.placeholders import _PATTERNS, _SIGN, Masked, around, keeps, mask, restore, without_kept, without_placeholders
 
 P0, P1, P2 = PLACEHOLDERS[:3]
 ANY_TEXT = st.text(
@@ -89,3 +89,9 @@ def test_only_own_words_are_left():
 
 def test_a_user_cannot_send_placeholders():
     assert without_placeholders(f"a{P0}b<ph0>") == "ab<ph0>"
+
+
+@given(ANY_TEXT, st.booleans())
+def test_whatever_is_kept_has_a_sign_that_is_looked_for_first(text, numbers):
+    if not _SIGN.search(text):
+        assert not _PATTERNS[numbers].search(text)
