@@ -53,7 +53,7 @@ def detect(text: str, languages: Sequence[str]) -> list[tuple[str, float]]:
     if identifier is None:
         return [(languages[0], 0.0)]
     ours = _labels(tuple(languages))
-    beliefs = dict(identifier.rank(words))
+    beliefs: dict[str, float] = dict(identifier.rank(words))
     for label in ours.keys() & beliefs.keys():
         beliefs[label] *= _PRIOR
     total = sum(beliefs.values())

@@ -63,8 +63,8 @@ class Translator:
         self._deadline_s = settings.deadline_s
         self._max_alternatives = settings.max_alternatives
         self._spent = spent
-        # A long segment's flags take a millisecond of Python. On the event loop, a batch of them that ends would hold up
-        # every new request; in many threads, those would take turns before the loop does.
+        # A long segment's flags take a millisecond of Python. On the event loop, a batch of them that ends would hold
+        # up every new request; in many threads, those would take turns before the loop does.
         self._inspector = ThreadPoolExecutor(1, thread_name_prefix="inspector")
 
     async def warm_up(self) -> None:

@@ -41,6 +41,24 @@ def test_a_worker_does_not_wait_for_another_ones_batch():
     assert asyncio.run(scenario()) == ["SLOW 1"]
 
 
+def test_a_worker_takes_its_next_batch_while_the_event_loop_is_busy():
+    engine = Recording()
+
+    async def scenario():
+        queue = batcher(batch=10)
+        engine.open.clear()
+        request = asyncio.create_task(ask(queue, engine, ["a b c d"] * 6))
+        await until(lambda: engine.calls)
+        engine.open.set()
+        deadline = time.monotonic() + 10
+        while len(engine.calls) < 3:
+            time.sleep(0.001)
+            assert time.monotonic() < deadline
+        return await request
+
+    assert asyncio.run(scenario()) == ["A B C D 1"] * 6
+
+
 def test_what_comes_while_all_workers_are_busy_waits_and_is_batched():
     engine = Recording()
 

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engines.base import PLACEHOLDERS
-from service.placeholders import _PATTERNS, _SIGN, Masked, around, keeps, mask, restore, without_kept, without_placeholders
+from service.placeholders import (
+    _PATTERNS,
+    _SIGN,
+    Masked,
+    around,
+    keeps,
+    mask,
+    restore,
+    without_kept,
+    without_placeholders,
+)
 
 P0, P1, P2 = PLACEHOLDERS[:3]
 ANY_TEXT = st.text(
