@@ -59,8 +59,10 @@ class RequestLimits:
 
         async def count() -> Message:
             nonlocal unlimited, seen
+            if unlimited:
+                return await receive()
             try:
-                async with asyncio.timeout_at(None if unlimited else deadline):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
                     seen += len(message.get("body", b""))
                     if seen > self._max_bytes and not unlimited:

@@ -78,7 +78,7 @@ def sentences(parts: Sequence[Segment]) -> list[Segment]:
 def _sentences(line: str, language: str) -> Iterator[str]:
     """The sentences of a line, with the spaces that follow each."""
     # sentencex 1.0.32 panics at some unusual spaces: it sees plain ones in their place, and we take only the lengths.
-    plain = "".join(char if char.isprintable() else " " for char in line)
+    plain = line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
     ends = list(accumulate(len(sentence) for sentence in sentencex.segment(language, plain)))
     ends[-1:] = [len(line)]
     for start, end in pairwise([0, *ends]):
