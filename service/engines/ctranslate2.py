@@ -127,6 +127,9 @@ class CTranslate2Engine:
 
     def fits(self, segment: str) -> bool:
         """Whether the segment's subwords and the end of sentence fit into the model's positions."""
+        # No rule of SentencePiece makes two characters of one in ASCII: a piece a character, and one for the first blank.
+        if segment.isascii() and len(segment) < self._max_source:
+            return True
         return self.tokens(segment) <= self._max_source + 1
 
     def translate(self, segments: Sequence[str], decoding: Decoding) -> list[list[Hypothesis]]:

@@ -127,6 +127,12 @@ def test_fits_counts_subwords_and_the_end_of_sentence(student):
     assert [student.fits("z" * count) for count in range(1, MAX_SOURCE + 2)] == [size < MAX_SOURCE for size in encoded]
 
 
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(max_codepoint=127), max_size=MAX_SOURCE + 2))
+def test_what_fits_by_its_length_alone_fits_by_its_subwords(student, text):
+    assert student.fits(text) == (student.tokens(text) <= MAX_SOURCE)
+
+
 def test_a_long_text_is_split_before_the_model_sees_it(student):
     parts = [segment.text for segment in split(LONG, "en", student.fits)]
     assert len(parts) > 30
