@@ -127,7 +127,7 @@ class CTranslate2Engine:
 
     def fits(self, segment: str) -> bool:
         """Whether the segment's subwords and the end of sentence fit into the model's positions."""
-        # No rule of SentencePiece makes two characters of one in ASCII: a piece a character, and one for the first blank.
+        # SentencePiece makes no two characters of one in ASCII: a piece a character at most, and one in front.
         if segment.isascii() and len(segment) < self._max_source:
             return True
         return self.tokens(segment) <= self._max_source + 1
