@@ -112,8 +112,9 @@ class Access:
             # No wait would help, so a 429 would have the client try for ever.
             raise refuse(refusals.too_large, characters=characters, limit=per_minute)
         # The quota first, since only it can be given back.
-        month, reservation = Month.of(datetime.now(UTC)), None
+        reservation = None
         if self._usage is not None:
+            month = Month.of(datetime.now(UTC))
             reservation = self._usage.reserve(
                 identity.client,
                 month=month,

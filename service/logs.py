@@ -29,9 +29,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; what belongs to a request ends with its id."""
-        # logging keeps the exception's text in the record: another handler's must not be ours, nor ours another's.
-        record = copy(record)
-        record.exc_text = None
+        if record.exc_info or record.exc_text:
+            # logging keeps the exception's text in the record: another handler's must not be ours, nor ours another's.
+            record = copy(record)
+            record.exc_text = None
         return " ".join([super().format(record), *(f"{key}={value}" for key, value in fields_of(record).items())])
 
     def formatException(self, ei: ExcInfo) -> str:
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **fields_of(record),
         }
-        if record.exc_info:
+        if record.exc_info or record.exc_text:
             line["error"] = where(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
 
