@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **fields_of(record),
         }
-        if record.exc_info or record.exc_text:
+        if record.exc_info:
             line["error"] = where(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
 
