@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,10 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import error_body
 
 # Swagger UI sets styles by script, which 'self' allows, and has icons as data: images. Nothing comes from elsewhere.
-CONTENT_SECURITY_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_SECURITY = [
+    (b"content-security-policy", _CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+"""Headers that no route sets."""
 MAX_PATH_BYTES = 2_048
 """Of the path alone; no route of ours is near it."""
 MAX_JSON_DEPTH = 32
@@ -146,10 +152,7 @@ class SecurityHeaders:
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = CONTENT_SECURITY_POLICY
-                headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                message["headers"] = [*message.get("headers", ()), *_SECURITY]
             await send(message)
 
         await self._app(scope, receive, add)
