@@ -21,7 +21,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -232,9 +231,10 @@ class Batcher:
                 for job in jobs:
                     job.leave_engine(ended)
                 self._decoding -= 1
-            # A loop that has ended has nobody who waits.
-            with suppress(RuntimeError):
+            try:
                 loop.call_soon_threadsafe(self._answer, units, answers, started, ended - started)
+            except RuntimeError:  # the loop has ended, and with it all who wait
+                return
 
     def _answer(
         self, units: list[_Unit], answers: list[list[Hypothesis] | Exception], started: float, seconds: float
