@@ -7,6 +7,7 @@ What it must not know: dialects, engines.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -63,9 +64,8 @@ class Worker:
 
     def watching(self, gone: Callable[[], Awaitable[None]]) -> Worker:
         """The same worker for one request, whose work is given up as soon as `gone` returns."""
-        # As copy.copy would, in a fifth of the time.
-        bound = object.__new__(type(self))
-        bound.__dict__.update(self.__dict__, _gone=gone)
+        bound = copy.copy(self)
+        bound._gone = gone
         return bound
 
     async def translate(self, texts: Sequence[str]) -> list[str]:

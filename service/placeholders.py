@@ -24,7 +24,7 @@ _CODE = (
 _NUMBER = r"(?<![\w.,%{\\])(?:\d++(?:[:/-]\d++)++|\d\d++)(?![\w%]|[.,]\d)"
 _PATTERNS = {False: re.compile(_CODE), True: re.compile(f"{_CODE}|{_NUMBER}")}
 _SIGN = re.compile(r"[@{%\d]|://|www\.")
-"""In everything that is kept; looking for it first takes a tenth of the time where a text has none."""
+"""In everything that is kept; looking for it first takes a seventh of the time where a text has none."""
 _ANY_PLACEHOLDER = re.compile(f"[{PLACEHOLDERS[0]}-{PLACEHOLDERS[-1]}]")
 _NONE = dict.fromkeys(map(ord, PLACEHOLDERS))
 

@@ -29,7 +29,7 @@ _RETRY_NO_REPEAT = 3
 _LONG_CHARS = 2_000
 """Texts of more are cut into segments in a thread, since that takes milliseconds."""
 _INSPECTED_CHARS = 300
-"""Segments of up to so many are inspected in 0.2 ms on the event loop; a thread would be told, woken and waited for."""
+"""Segments of up to so many are inspected in 0.3 ms on the event loop; a thread would be told, woken and waited for."""
 _STREAMED_AT_ONCE = 8
 """Segments: few enough for a first line soon, enough to keep the engine busy."""
 
